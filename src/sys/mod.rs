@@ -1,0 +1,47 @@
+//! The only place with system calls: one file per kernel facility, each a thin typed wrapper.
+//!
+//! Two rules hold in all of them. A call that a signal can interrupt is repeated in one place,
+//! [`retry`], so that `EINTR` never leaves this module unless a wrapper says so. A descriptor that
+//! the kernel hands out is an `OwnedFd` before the next line runs, and close-on-exec from its
+//! creation.
+
+#![allow(unsafe_code)]
+
+use crate::error::{Error, Result};
+
+/// The errno that the last failed libc call of this thread left behind.
+pub(crate) fn last_error() -> Error {
+    Error::from(std::io::Error::last_os_error())
+}
+
+/// What a libc call returned, with -1 turned into the errno.
+pub(crate) trait Returned: Copy {
+    fn failed(self) -> bool;
+}
+
+impl Returned for libc::c_int {
+    fn failed(self) -> bool {
+        self == -1
+    }
+}
+
+impl Returned for libc::c_long {
+    fn failed(self) -> bool {
+        self == -1
+    }
+}
+
+/// The result of a libc call that returns -1 and sets errno.
+pub(crate) fn check<T: Returned>(returned: T) -> Result<T> {
+    if returned.failed() { Err(last_error()) } else { Ok(returned) }
+}
+
+/// The one retry rule: as [`check`], with the call made again for as long as it says `EINTR`.
+pub(crate) fn retry<T: Returned>(mut call: impl FnMut() -> T) -> Result<T> {
+    loop {
+        match check(call()) {
+            Err(Error::EINTR) => {}
+            other => return other,
+        }
+    }
+}
