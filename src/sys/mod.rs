@@ -7,6 +7,8 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod wake;
+
 use crate::error::{Error, Result};
 
 /// The errno that the last failed libc call of this thread left behind.
