@@ -7,6 +7,9 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+pub(crate) mod isolation;
+pub(crate) mod signal;
 pub(crate) mod wake;
 
 use crate::error::{Error, Result};

@@ -1,9 +1,9 @@
 //! How other threads and signal handlers wake a loop: a lock-free list of senders and an eventfd.
 //!
 //! A [`WakeEntry`] stands for one `Async` handle, the [`WakeList`] for its loop. A send marks the
-//! entry pending, puts it on a stack and, if the stack was empty, writes the eventfd; the loop takes
-//! the whole stack at once. A wake-up costs what is ready, not what exists (libuv walks all its
-//! handles, libuv#1866).
+//! entry pending, puts it on a stack and, if the stack was empty, writes the eventfd; the loop
+//! takes the whole stack at once. A wake-up costs what is ready, not what exists (libuv walks all
+//! its handles, libuv#1866).
 //!
 //! # Invariants
 //!
@@ -12,8 +12,8 @@
 //! * Whoever finds the stack empty writes the eventfd **after** its push, and the loop empties the
 //!   eventfd **before** it takes the stack.
 //! * A send takes no lock, allocates nothing and frees nothing: its caller holds a reference to the
-//!   entry throughout, so the reference that the stack gives back is never the last one there. Memory
-//!   is freed by the loop and by whoever drops the last `WakeEntry`.
+//!   entry throughout, so the reference that the stack gives back is never the last one there.
+//!   Memory is freed by the loop and by whoever drops the last `WakeEntry`.
 //! * The eventfd lives as long as any entry: a late send never meets a descriptor number that
 //!   belongs to somebody else by then (libuv#2226).
 //!
@@ -32,14 +32,14 @@
 //!
 //! *What is on the stack has been or will be announced.* A push that found the stack empty rings
 //! afterwards. If the loop's swap took that push, fine. If not, the push came after the swap, which
-//! came after the eventfd was emptied, so the ring lasts. A push that found the stack occupied relies
-//! on the ring of the one at the bottom, which its sender is about to make if it has not yet.
-//! Because the stack is only ever taken whole there is no ABA problem.
+//! came after the eventfd was emptied, so the ring lasts. A push that found the stack occupied
+//! relies on the ring of the one at the bottom, which its sender is about to make if it has not
+//! yet. Because the stack is only ever taken whole there is no ABA problem.
 //!
 //! # Alternatives
 //!
-//! A mutex and a queue are not async-signal-safe. A pipe with entries' addresses in it can overflow,
-//! and was a step of an exploit in libuv (libuv#4581). A bounded ring can overflow too.
+//! A mutex and a queue are not async-signal-safe. A pipe with entries' addresses in it can
+//! overflow, and was a step of an exploit in libuv (libuv#4581). A bounded ring can overflow too.
 
 mod bell;
 #[cfg(all(loom, test))]

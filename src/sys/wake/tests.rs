@@ -173,3 +173,46 @@ fn every_thread_s_last_send_is_delivered() {
     }
     assert!(last.iter().all(|&seen| seen == sends));
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "miri has no signals and no processes")]
+fn a_send_in_a_signal_handler_wakes_and_keeps_errno() {
+    use crate::sys::isolation::isolated;
+    isolated(|| {
+        let list = WakeList::new().unwrap();
+        let entry = list.entry(9);
+        // SAFETY: a send is async-signal-safe; this test is here to say so.
+        unsafe { signal_hook::low_level::register(libc::SIGUSR1, move || entry.send().unwrap()) }
+            .unwrap();
+        let mut ready = Ready::default();
+        for _ in 0..3 {
+            // SAFETY: no pointers are passed.
+            unsafe { libc::raise(libc::SIGUSR1) };
+            assert_eq!(keys(&list, &mut ready), [9]);
+        }
+    });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "miri has no signals and no processes")]
+fn after_fork_the_child_rings_its_own_bell_and_keeps_what_is_pending() {
+    use crate::sys::isolation::{fate_of, isolated};
+    isolated(|| {
+        let list = WakeList::new().unwrap();
+        let (pending, other) = (list.entry(1), list.entry(2));
+        pending.send().unwrap();
+        assert_eq!(rings(&list), 1);
+        let fate = fate_of(|| {
+            list.after_fork().unwrap();
+            let mut ready = Ready::default();
+            list.adopt([&pending, &other], &mut ready);
+            other.send().unwrap();
+            assert!(rings(&list) > 0);
+            assert_eq!(keys(&list, &mut ready), [1, 2]);
+            0
+        });
+        assert_eq!(fate.code(), Some(0));
+        assert_eq!(rings(&list), 0, "the child rang its own");
+        assert_eq!(keys(&list, &mut Ready::default()), [1]);
+    });
+}
