@@ -208,6 +208,31 @@ mod tests {
     use super::super::SignalPort;
     use super::Ordering;
     use crate::sys::isolation::{fate_of, isolated};
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    #[test]
+    fn a_port_keeps_its_pipe_until_the_last_handler_has_left_it() {
+        let port = SignalPort::new().unwrap();
+        let (seat, left) = (port.seat, AtomicBool::new(false));
+        seat.watch(libc::SIGWINCH);
+        // A handler between its two looks.
+        seat.busy.fetch_add(1, Ordering::SeqCst);
+        thread::scope(|scope| {
+            let left = &left;
+            scope.spawn(move || {
+                drop(port);
+                assert!(left.load(Ordering::SeqCst));
+            });
+            while seat.watching.load(Ordering::SeqCst) != 0 {
+                thread::yield_now();
+            }
+            // Gives a drop that does not wait the time to be found out.
+            (0..1_000).for_each(|_| thread::yield_now());
+            left.store(true, Ordering::SeqCst);
+            seat.busy.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
 
     #[test]
     fn a_handler_that_stayed_behind_in_the_parent_keeps_no_child_waiting() {
