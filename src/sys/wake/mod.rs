@@ -74,10 +74,14 @@ fn no_more() -> *mut Node {
     ptr::without_provenance_mut(1)
 }
 
-/// The loop's end: its eventfd and the stack of entries that were sent to. `Clone` makes another
-/// reference to the same list.
-#[derive(Clone, Debug)]
+/// The loop's end: its eventfd and the stack of entries that were sent to. Dropped, it is closed:
+/// the stack and the entries on it refer to each other and would otherwise never be freed.
+#[derive(Debug)]
 pub(crate) struct WakeList(Arc<Shared>);
+
+/// Wakes the loop without an entry, from any thread. It keeps nothing alive but the eventfd.
+#[derive(Clone, Debug)]
+pub(crate) struct Waker(Arc<Shared>);
 
 /// The sender's end: one per `Async` handle. `Clone` makes another sender of the same entry.
 #[derive(Clone, Debug)]
@@ -128,9 +132,9 @@ impl WakeList {
         }))
     }
 
-    /// Makes the eventfd readable without an entry. Async-signal-safe.
-    pub(crate) fn wake(&self) {
-        self.0.bell.ring();
+    /// For threads that have to wake the loop without an entry.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.0))
     }
 
     /// Empties the eventfd and moves what was sent to the end of `ready`, in the order sent.
@@ -153,7 +157,7 @@ impl WakeList {
     #[cfg(not(all(loom, test)))]
     pub(crate) fn after_fork(&self) -> Result<()> {
         self.0.bell.renew()?;
-        self.wake();
+        self.0.bell.ring();
         Ok(())
     }
 
@@ -179,6 +183,19 @@ impl WakeList {
                 ready.0.push_back(Arc::clone(&entry.0));
             }
         }
+    }
+}
+
+impl Drop for WakeList {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Waker {
+    /// Makes the eventfd readable. Async-signal-safe, and errno stays as it was.
+    pub(crate) fn wake(&self) {
+        self.0.bell.ring();
     }
 }
 

@@ -114,9 +114,22 @@ fn closing_the_list_releases_what_is_pending_and_refuses_sends() {
 }
 
 #[test]
+fn dropping_the_list_with_sends_pending_frees_everything() {
+    let list = WakeList::new().unwrap();
+    let shared = Arc::downgrade(&list.0);
+    let (entry, forgotten) = (list.entry(1), list.entry(2));
+    entry.send().unwrap();
+    forgotten.send().unwrap();
+    drop((forgotten, list));
+    assert_eq!(entry.send(), Err(Error::EINVAL));
+    drop(entry);
+    assert!(shared.upgrade().is_none());
+}
+
+#[test]
 fn waking_without_an_entry_makes_the_descriptor_readable() {
     let list = WakeList::new().unwrap();
-    list.wake();
+    list.waker().wake();
     assert_eq!(rings(&list), 1);
     assert_eq!(keys(&list, &mut Ready::default()), []);
 }
