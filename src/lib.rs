@@ -1,6 +1,67 @@
-//! A single-threaded event loop for Linux with processes at its heart.
+//! A single-threaded event loop for Linux with processes at its heart: what libuv is for Node.js,
+//! as a crate.
+//!
+//! An [`EventLoop`] runs [handles](Handle) made for it: [`Timer`], [`Idle`], [`Prepare`], [`Check`],
+//! [`Async`], [`Poll`], [`Signal`], [`Pipe`] and [`Process`]. Handles call closures, only from
+//! inside [`EventLoop::run`], and stay with the loop for as long as they do something.
+//!
+//! ```
+//! use blacklight::prelude::*;
+//!
+//! let lp = EventLoop::new()?;
+//! let out = Pipe::new(&lp)?;
+//! Command::new("echo")
+//!     .arg("hello")
+//!     .stdout(Stdio::pipe(&out))
+//!     .spawn(&lp, |process, exit| println!("{} ended: {exit}", process.pid()))?;
+//! out.read_start(|out, read| match read {
+//!     Read::Data(bytes) => print!("{}", String::from_utf8_lossy(bytes)),
+//!     Read::Eof => out.close(),
+//!     Read::Error(error) => {
+//!         eprintln!("{error}");
+//!         out.close();
+//!     }
+//! })?;
+//! lp.run(RunMode::Default)?;
+//! # Ok::<(), blacklight::Error>(())
+//! ```
+//!
+//! The names are libuv's where libuv has one, and each item says where it differs from libuv and
+//! why. What the design leaves open and how it was decided is in `ARCHITECTURE.md`.
 
+mod asynchronous;
 mod error;
+mod event_loop;
+mod handle;
+mod hooks;
+mod poll;
+mod process;
+mod signal;
+mod signal_name;
+mod stream;
 mod sys;
+mod timer;
 
+pub use asynchronous::{Async, AsyncSender};
 pub use error::{Error, Result};
+pub use event_loop::{EventLoop, Facilities, LoopRef, Metrics, Options, Reaping, RunMode};
+pub use handle::{AnyHandle, FromAny, Handle, HandleKind};
+pub use hooks::{Check, Idle, Prepare};
+pub use poll::{Poll, PollEvents};
+pub use process::{
+    Command, Exit, ExitStatus, Groups, Process, Reaper, Resource, ResourceUsage, SpawnError,
+    SpawnPath, SpawnStep, Stdio, StopEvent, UNLIMITED, become_subreaper, kill, reserve_descriptors,
+};
+pub use signal::{Signal, SignalEvent};
+pub use signal_name::{signal_name, signal_number};
+pub use stream::{Buf, Pipe, Read, ReadInto, Stream, WriteId, Written};
+pub use timer::Timer;
+
+/// What a program that uses the loop wants in scope: `use blacklight::prelude::*`.
+pub mod prelude {
+    pub use crate::{
+        Async, AsyncSender, Buf, Check, Command, EventLoop, Exit, ExitStatus, Handle, Idle,
+        LoopRef, Pipe, Poll, PollEvents, Prepare, Process, Read, RunMode, Signal, Stdio, Stream,
+        Timer,
+    };
+}

@@ -7,9 +7,22 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod arch;
+pub(crate) mod epoll;
+pub(crate) mod fd;
+pub(crate) mod fork_mark;
+#[cfg(test)]
+pub(crate) mod forked;
 #[cfg(test)]
 pub(crate) mod isolation;
+pub(crate) mod kill;
+pub(crate) mod pidfd;
+pub(crate) mod sigmask;
 pub(crate) mod signal;
+pub(crate) mod spawn;
+pub(crate) mod time;
+pub(crate) mod unix_socket;
+pub(crate) mod wait;
 pub(crate) mod wake;
 
 use crate::error::{Error, Result};

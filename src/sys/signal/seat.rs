@@ -207,7 +207,8 @@ fn index(signum: i32) -> usize {
 mod tests {
     use super::super::SignalPort;
     use super::Ordering;
-    use crate::sys::isolation::{fate_of, isolated};
+    use crate::sys::forked::fate_of;
+    use crate::sys::isolation::isolated;
     use std::sync::atomic::AtomicBool;
     use std::thread;
 

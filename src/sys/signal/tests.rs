@@ -8,7 +8,8 @@ use std::thread;
 
 use super::SignalPort;
 use crate::error::Error;
-use crate::sys::isolation::{fate_of, forked, isolated, status_of};
+use crate::sys::forked::{fate_of, forked, status_of};
+use crate::sys::isolation::isolated;
 
 /// Waits until the port's pipe is readable; false when it has not become so in 30 seconds.
 pub(super) fn readable(port: &SignalPort) -> bool {

@@ -209,7 +209,8 @@ fn a_send_in_a_signal_handler_wakes_and_keeps_errno() {
 #[test]
 #[cfg_attr(miri, ignore = "miri has no signals and no processes")]
 fn after_fork_the_child_rings_its_own_bell_and_keeps_what_is_pending() {
-    use crate::sys::isolation::{fate_of, isolated};
+    use crate::sys::forked::fate_of;
+    use crate::sys::isolation::isolated;
     isolated(|| {
         let list = WakeList::new().unwrap();
         let (pending, other) = (list.entry(1), list.entry(2));

@@ -10,7 +10,8 @@ use libc::{c_int, c_void, siginfo_t};
 use super::super::SignalPort;
 use super::super::tests::{kill_self, raise, readable};
 use super::{action_of, current, errno, replace, set_errno};
-use crate::sys::isolation::{fate_of, forked, isolated, status_of};
+use crate::sys::forked::{fate_of, forked, status_of};
+use crate::sys::isolation::isolated;
 
 pub(in super::super) fn keeps_errno(run: impl FnOnce()) {
     set_errno(4711);

@@ -1,0 +1,134 @@
+//! How a loop is set up: [`Options`], and the switches that turn facilities of the kernel off.
+//!
+//! Every run-time fallback has a switch here, so that each can be tested on a kernel that does not
+//! need it. The environment variables set the defaults of all loops of a process; a word in them
+//! that means nothing is an error of [`Options::from_env`], not a silent default.
+
+use bitflags::bitflags;
+
+use crate::error::{Error, Result};
+use crate::process::SpawnPath;
+
+bitflags! {
+    /// Facilities of the kernel that the crate uses when they are there and can do without.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Facilities: u32 {
+        /// clone3(2), Linux 5.3. Without it the older clone(2).
+        const CLONE3 = 1;
+        /// close_range(2), Linux 5.9. Without it each open descriptor is marked by itself, and the
+        /// descriptor table is copied.
+        const CLOSE_RANGE = 2;
+        /// A pidfd with each child, Linux 5.2. Without it children are reaped after SIGCHLD, and
+        /// signals are sent by number.
+        const PIDFD = 4;
+        /// `CLONE_CLEAR_SIGHAND`, Linux 5.5. Without it the child resets each signal itself.
+        const CLEAR_SIGHAND = 8;
+        /// epoll_pwait2(2), Linux 5.11. Without it waits are rounded up to milliseconds.
+        const EPOLL_PWAIT2 = 16;
+        /// `RWF_NOWAIT` on pipes, Linux 6.4. Without it a pipe that somebody else made is opened
+        /// anew.
+        const RWF_NOWAIT = 32;
+        /// `PIDFD_GET_INFO`, Linux 6.15. Without it the status of a child that someone else has
+        /// waited for is unknown.
+        const PIDFD_INFO = 64;
+        /// A descriptor table shared until the child has unshared it (`CLONE_FILES` and
+        /// `CLOSE_RANGE_UNSHARE`, Linux 5.9). Without it the table is copied.
+        const SHARED_TABLE = 128;
+    }
+}
+
+/// Where the loop learns that a child has ended (DESIGN: reaping).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reaping {
+    /// By the child's pidfd; a child for which none is to be had falls to SIGCHLD.
+    #[default]
+    Auto,
+    /// By the child's pidfd; a spawn that cannot have one fails.
+    Pidfd,
+    /// By SIGCHLD through a signal pipe, after which every child of the loop is looked at. While
+    /// such children live, the loop also looks after at most 100 ms, because the signal may be
+    /// blocked or handled by someone else.
+    Sigchld,
+}
+
+/// How a loop is made.
+///
+/// ```
+/// use blacklight::{EventLoop, Options, Reaping, SpawnPath};
+///
+/// let options = Options { reaping: Reaping::Sigchld, ..Options::default() };
+/// let lp = EventLoop::with_options(options)?;
+/// # drop(lp);
+/// # Ok::<(), blacklight::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The way children are made. `Auto` takes the fastest that works.
+    pub spawn_path: SpawnPath,
+    /// Where the loop learns that a child has ended.
+    pub reaping: Reaping,
+    /// What the loop uses; a bit taken out is a facility that is not even tried.
+    pub facilities: Facilities,
+    /// Whether [`Metrics::idle_time`](crate::Metrics::idle_time) is kept: one more reading of the
+    /// clock per turn, no system call.
+    pub metrics_idle_time: bool,
+    /// Whether SIGPROF is blocked while the loop waits, so that a profiler does not wake it
+    /// (libuv's `UV_LOOP_BLOCK_SIGNAL`).
+    pub block_sigprof: bool,
+}
+
+impl Default for Options {
+    /// Everything on, everything chosen at run time.
+    fn default() -> Options {
+        Options {
+            spawn_path: SpawnPath::Auto,
+            reaping: Reaping::Auto,
+            facilities: Facilities::all(),
+            metrics_idle_time: false,
+            block_sigprof: false,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults, changed by what the environment says; this is what [`EventLoop::new`] uses.
+    ///
+    /// - `BLACKLIGHT_SPAWN_PATH`: `auto`, `shared-memory`, `vfork-page` or `fork`.
+    /// - `BLACKLIGHT_REAPING`: `auto`, `pidfd` or `sigchld`.
+    /// - `BLACKLIGHT_WITHOUT`: names of [`Facilities`] to do without, in any case, separated by
+    ///   commas.
+    ///
+    /// # Errors
+    /// `EINVAL` for a word that is none of these.
+    ///
+    /// [`EventLoop::new`]: crate::EventLoop::new
+    pub fn from_env() -> Result<Options> {
+        let mut options = Options::default();
+        let get = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(path) = get("BLACKLIGHT_SPAWN_PATH") {
+            options.spawn_path = match path.as_str() {
+                "auto" => SpawnPath::Auto,
+                "shared-memory" => SpawnPath::SharedMemory,
+                "vfork-page" => SpawnPath::VforkPage,
+                "fork" => SpawnPath::Fork,
+                _ => return Err(Error::EINVAL),
+            };
+        }
+        if let Some(reaping) = get("BLACKLIGHT_REAPING") {
+            options.reaping = match reaping.as_str() {
+                "auto" => Reaping::Auto,
+                "pidfd" => Reaping::Pidfd,
+                "sigchld" => Reaping::Sigchld,
+                _ => return Err(Error::EINVAL),
+            };
+        }
+        if let Some(list) = get("BLACKLIGHT_WITHOUT") {
+            for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                let name = name.to_ascii_uppercase().replace('-', "_");
+                let facility = Facilities::from_name(&name).ok_or(Error::EINVAL)?;
+                options.facilities.remove(facility);
+            }
+        }
+        Ok(options)
+    }
+}

@@ -1,0 +1,241 @@
+//! The phases of a turn, in the order that every user of libuv relies on.
+//!
+//! Timers due (before the first turn of `Default` only) → pending → idle → prepare → poll →
+//! pending again → check → closing → time, timers. Invariant: whatever is being worked off is
+//! taken from the loop's own state one at a time, so that a panic in the middle loses nothing.
+
+use std::rc::Rc;
+
+use super::inner::LoopInner;
+use super::options::Facilities;
+use super::queue::Queue;
+use super::watchers::{BATCH, Target, handle_of};
+use crate::error::{Error, Result};
+use crate::handle::Node;
+use crate::{process, signal};
+
+/// Rounds of the pending phase after polling: a callback that keeps completing requests gets this
+/// many in one turn before the rest of the loop has its chance (libuv's limit).
+const PENDING_ROUNDS: u32 = 8;
+
+/// Times that a full batch of events is followed by another in one turn (libuv's limit).
+const FULL_BATCHES: u32 = 48;
+
+/// How long `run` runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunMode {
+    /// Until nothing keeps the loop alive, or it is stopped.
+    Default,
+    /// One turn, which waits for events if nothing else is to be done.
+    Once,
+    /// One turn, which does not wait.
+    NoWait,
+}
+
+/// Marks the loop as running for as long as it lives.
+struct Running<'a>(&'a LoopInner);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.set(false);
+    }
+}
+
+pub(super) fn run(lp: &Rc<LoopInner>, mode: RunMode) -> Result<bool> {
+    lp.usable()?;
+    if lp.running.replace(true) {
+        return Err(Error::EBUSY);
+    }
+    let _running = Running(lp);
+    let _taking_orphans = process::Takeover::begin(lp);
+    let mut alive = lp.is_alive();
+    if !alive {
+        lp.update_time();
+    }
+    if mode == RunMode::Default && alive && !lp.stop.get() {
+        lp.update_time();
+        run_timers(lp);
+    }
+    while alive && !lp.stop.get() {
+        turn(lp, mode)?;
+        alive = lp.is_alive();
+        if mode != RunMode::Default {
+            break;
+        }
+    }
+    lp.stop.set(false);
+    Ok(alive)
+}
+
+fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
+    let may_wait = match mode {
+        RunMode::Default => true,
+        RunMode::Once => lp.pending.is_empty() && lp.idle.is_empty(),
+        RunMode::NoWait => false,
+    };
+    run_pending(lp);
+    walk(&lp.idle);
+    walk(&lp.prepare);
+    let limit = if may_wait { timeout(lp) } else { Some(0) };
+    lp.counters.turn();
+    poll(lp, limit)?;
+    for _ in 0..PENDING_ROUNDS {
+        if lp.pending.is_empty() {
+            break;
+        }
+        run_pending(lp);
+    }
+    walk(&lp.check);
+    run_closing(lp);
+    lp.update_time();
+    run_timers(lp);
+    Ok(())
+}
+
+/// Nanoseconds that polling may take; `None` for ever.
+pub(super) fn timeout(lp: &LoopInner) -> Option<u64> {
+    let at_once = lp.stop.get()
+        || !lp.is_busy()
+        || !lp.pending.is_empty()
+        || !lp.idle.is_empty()
+        || !lp.closing.is_empty()
+        || !lp.exits.is_empty()
+        || lp.signalled.get()
+        || lp.asyncs.is_woken()
+        || lp.watchers.has_batch();
+    if at_once {
+        return Some(0);
+    }
+    let timer = lp.timers.borrow().first().map(|(due, _)| due.saturating_sub(lp.now.get()));
+    match (timer, lp.children.look_again_in()) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn walk(queue: &Queue) {
+    queue.begin();
+    while let Some(node) = queue.next() {
+        node.work();
+    }
+}
+
+/// Calls those that are pending now; what they add waits for the next round.
+fn run_pending(lp: &LoopInner) {
+    // The handle that is last now is the last of this round; it may leave before its turn, and
+    // then the round is a little longer, which is bounded by the rounds.
+    let mut rest = lp.pending.len();
+    while rest > 0 {
+        rest -= 1;
+        let Some(node) = lp.pending.pop_front() else { break };
+        node.base().release();
+        node.work();
+    }
+}
+
+/// Calls the close callbacks, last closed first; handles closed meanwhile wait for the next turn.
+fn run_closing(lp: &LoopInner) {
+    lp.closing.begin();
+    while let Some(node) = lp.closing.next() {
+        // If this unwinds, the handle is queued still, and the next walk comes back to it.
+        node.clone().finish_close();
+        lp.closing.remove(node.base());
+        closed(&node);
+    }
+}
+
+fn closed(node: &Rc<dyn Node>) {
+    struct Release<'a>(&'a Rc<dyn Node>);
+    impl Drop for Release<'_> {
+        fn drop(&mut self) {
+            self.0.base().release();
+        }
+    }
+    // A panic of the callback does not make the handle any less closed.
+    let _released = Release(node);
+    let base = node.base();
+    base.set_closed();
+    if let Some(callback) = base.take_close_callback() {
+        base.lp().inner().counters.callback();
+        callback(node);
+    }
+}
+
+fn run_timers(lp: &LoopInner) {
+    // One that a callback starts has a later number and waits for the next turn, as in libuv.
+    let (now, before) = (lp.now.get(), lp.next_start.get());
+    loop {
+        let due = lp.timers.borrow().due(now, before);
+        let Some(timer) = due else { break };
+        timer.fire();
+    }
+}
+
+fn poll(lp: &Rc<LoopInner>, limit: Option<u64>) -> Result<()> {
+    // A panic may have left a part of the last batch.
+    dispatch(lp);
+    lp.watchers.flush();
+    let mut limit = limit;
+    // With nothing to watch and nothing to wait for there is nothing to ask the kernel.
+    let ask = !(lp.watchers.is_empty() && limit == Some(0));
+    for _ in 0..if ask { FULL_BATCHES } else { 0 } {
+        let n = fetch(lp, limit)?;
+        dispatch(lp);
+        if n < BATCH {
+            break;
+        }
+        limit = Some(0);
+    }
+    process::look_for_exits(lp);
+    signal::deliver(lp);
+    process::report_exits(lp);
+    Ok(())
+}
+
+/// Fetches a batch, waiting again with what is left of the time when a signal interrupts.
+fn fetch(lp: &LoopInner, limit: Option<u64>) -> Result<usize> {
+    let keep_idle_time = lp.options.metrics_idle_time;
+    let fine = lp.has(Facilities::EPOLL_PWAIT2);
+    let mask = lp.options.block_sigprof.then(crate::sys::sigmask::only_sigprof);
+    let begun = if keep_idle_time { crate::sys::time::monotonic() } else { lp.now.get() };
+    let deadline = limit.map(|limit| begun.saturating_add(limit));
+    let mut left = limit;
+    let fetched = loop {
+        let fetched = lp.watchers.fetch(left, fine, mask.as_ref());
+        lp.update_time();
+        if fetched != Err(Error::EINTR) {
+            break fetched;
+        }
+        left = deadline.map(|deadline| deadline.saturating_sub(lp.now.get()));
+    };
+    if keep_idle_time && limit != Some(0) {
+        lp.counters.idle(lp.now.get().saturating_sub(begun));
+    }
+    let n = fetched?;
+    lp.counters.fetched(n, limit == Some(0));
+    Ok(n)
+}
+
+/// Hands the events of the batch to those they are for.
+fn dispatch(lp: &Rc<LoopInner>) {
+    lp.asyncs.call_woken();
+    while let Some((target, events)) = lp.watchers.next() {
+        let Some(target) = target else {
+            lp.counters.stale();
+            continue;
+        };
+        match &target {
+            Target::Handle(_) => match handle_of(&target) {
+                Some(node) => node.io(events),
+                None => lp.counters.stale(),
+            },
+            Target::Wake => {
+                lp.asyncs.collect();
+                process::collect_spawned(lp);
+                lp.asyncs.call_woken();
+            }
+            Target::Signals => lp.signalled.set(true),
+            Target::Orphan(key) => lp.children.reap_orphan(lp, *key),
+        }
+    }
+}

@@ -1,0 +1,646 @@
+//! The `Process` handle (`uv_process_t`): a child, or an adopted process, until its end.
+//!
+//! Invariants: each process is reported exactly once, after the other descriptors of the batch,
+//! whoever else waits for children in this program. A signal is never sent to a process that has
+//! been waited for. Closing the handle ends the reports, not the reaping.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::children;
+use super::error::{SpawnError, SpawnStep};
+use super::exit::Exit;
+use super::orphans::Orphan;
+use super::owned;
+use super::spawner::Spawned;
+use crate::error::{Error, Result};
+use crate::event_loop::{Facilities, LoopInner, LoopRef, Reaping, WatcherKey};
+use crate::handle::{Base, HandleKind, Node, OnUnwind, Slot, create, handle};
+use crate::stream::StreamNode;
+use crate::sys::wait::{Change, How, Whom, wait};
+use crate::sys::{epoll, kill, pidfd};
+
+type ExitCallback = Box<dyn FnOnce(&Process, Exit)>;
+type SpawnCallback = Box<dyn FnOnce(&Process, std::result::Result<(), SpawnError>)>;
+
+/// Stops and continuations reported per look, so that a child that is stopped and continued all
+/// the time does not hold the loop up.
+const CHANGES_PER_LOOK: u32 = 16;
+
+/// A process was stopped or continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopEvent {
+    /// A signal stopped it: SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU.
+    Stopped(i32),
+    /// SIGCONT continued it.
+    Continued,
+}
+
+/// Our end of a pipe to a child that is being made.
+pub(super) struct End {
+    pub(super) node: Rc<StreamNode>,
+    pub(super) fd: OwnedFd,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    pub(super) fifo: bool,
+}
+
+impl End {
+    /// Gives the descriptor to its pipe. If that was closed or opened meanwhile, the child sees the
+    /// end of the descriptor.
+    pub(super) fn attach(self) {
+        let _too_late = self.node.attach(self.fd, self.readable, self.writable, self.fifo);
+    }
+}
+
+/// Everything between the call of `spawn_off_loop` and its outcome.
+pub(super) struct Underway {
+    pub(super) ends: Vec<End>,
+    pub(super) callback: SpawnCallback,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Being made by the spawner thread.
+    Spawning,
+    Running,
+    /// Waited for; the report is due.
+    Ended,
+    /// Reported, closed, or never made.
+    Over,
+}
+
+pub(crate) struct ProcessNode {
+    base: Base,
+    state: Cell<State>,
+    /// On the queue of exits.
+    awaits_report: Cell<bool>,
+    pid: Cell<i32>,
+    pidfd: RefCell<Option<Arc<OwnedFd>>>,
+    watcher: Cell<WatcherKey>,
+    /// Whether we wait for it, or somebody else does.
+    is_child: Cell<bool>,
+    exit: Cell<Exit>,
+    on_exit: Cell<Option<ExitCallback>>,
+    on_stop: Slot<dyn FnMut(&Process, StopEvent)>,
+    stops: RefCell<std::collections::VecDeque<StopEvent>>,
+    underway: Cell<Option<Box<Underway>>>,
+    outcome: Cell<Option<std::result::Result<(), SpawnError>>>,
+    /// Signals to send when there is somebody to send them to.
+    queued_signals: RefCell<Vec<i32>>,
+}
+
+impl ProcessNode {
+    pub(super) fn make(lp: &LoopRef, on_exit: ExitCallback) -> Result<Rc<ProcessNode>> {
+        create(lp, |base| ProcessNode {
+            base,
+            state: Cell::new(State::Over),
+            awaits_report: Cell::new(false),
+            pid: Cell::new(0),
+            pidfd: RefCell::new(None),
+            watcher: Cell::new(WatcherKey::NONE),
+            is_child: Cell::new(true),
+            exit: Cell::new(Exit::UNKNOWN),
+            on_exit: Cell::new(Some(on_exit)),
+            on_stop: Slot::empty(),
+            stops: RefCell::default(),
+            underway: Cell::new(None),
+            outcome: Cell::new(None),
+            queued_signals: RefCell::default(),
+        })
+    }
+
+    fn lp(&self) -> &LoopInner {
+        self.base.lp().inner()
+    }
+
+    /// The child exists: watches for its end.
+    ///
+    /// # Errors
+    /// When the loop insists on a pidfd and there is none; the child is killed then.
+    pub(super) fn begin(self: &Rc<Self>, spawned: Spawned) -> std::result::Result<(), SpawnError> {
+        let lp = self.lp();
+        lp.counters.spawned(spawned.path, spawned.fallbacks.bits().count_ones());
+        if lp.options.reaping == Reaping::Pidfd && spawned.pidfd.is_none() {
+            let _gone = send(spawned.pid, None, libc::SIGKILL);
+            lp.children.add_orphan(lp, spawned.orphan());
+            return Err(SpawnError::new(SpawnStep::Clone, Error::ENOTSUP));
+        }
+        self.watch(spawned.pid, spawned.pidfd);
+        Ok(())
+    }
+
+    fn watch(self: &Rc<Self>, pid: i32, pidfd: Option<Arc<OwnedFd>>) {
+        let lp = self.lp();
+        self.state.set(State::Running);
+        self.pid.set(pid);
+        let by_signal = lp.options.reaping == Reaping::Sigchld;
+        let watched = match &pidfd {
+            Some(fd) if !by_signal => lp.watch(fd.as_fd(), epoll::IN, &self.base).ok(),
+            _ => None,
+        };
+        *self.pidfd.borrow_mut() = pidfd;
+        self.base.activate();
+        match watched {
+            Some(key) => self.watcher.set(key),
+            None => {
+                if !by_signal {
+                    lp.counters.pidfd_fallback();
+                }
+                lp.children.look_after(lp, self);
+            }
+        }
+    }
+
+    /// The spawner thread has the child in hand.
+    pub(super) fn go_underway(self: &Rc<Self>, underway: Underway) {
+        self.state.set(State::Spawning);
+        self.underway.set(Some(Box::new(underway)));
+        self.base.activate();
+        self.base.request_started();
+    }
+
+    /// Takes the handle back that could not be sent to the spawner thread.
+    pub(super) fn call_off(&self) {
+        self.state.set(State::Over);
+        let underway = self.underway.take();
+        self.base.deactivate();
+        self.base.request_ended();
+        drop(underway);
+    }
+
+    /// The spawner thread is done: what it made is the handle's now, and the callback is due.
+    pub(super) fn arrive(self: &Rc<Self>, outcome: std::result::Result<Spawned, SpawnError>) {
+        match outcome {
+            Ok(spawned) if self.base.is_closing() => {
+                let lp = self.lp();
+                for signum in self.queued_signals.take() {
+                    let _gone = send(spawned.pid, spawned.pidfd.as_deref(), signum);
+                }
+                lp.children.add_orphan(lp, spawned.orphan());
+            }
+            Ok(spawned) => {
+                let begun = self.begin(spawned);
+                if begun.is_ok() {
+                    for signum in self.queued_signals.take() {
+                        let _gone = self.send(signum);
+                    }
+                } else {
+                    self.state.set(State::Over);
+                }
+                self.outcome.set(Some(begun));
+            }
+            Err(_) if self.base.is_closing() => {}
+            Err(error) => {
+                self.state.set(State::Over);
+                self.outcome.set(Some(Err(error)));
+            }
+        }
+        if self.base.is_closing() {
+            return;
+        }
+        self.lp().enqueue_pending(&self.base);
+    }
+
+    /// Looks whether the process has ended, stopped or continued; queues what is found.
+    pub(super) fn look(self: &Rc<Self>) {
+        if self.state.get() != State::Running {
+            return;
+        }
+        if self.on_stop.is_set() {
+            self.look_for_stops();
+        }
+        if let Some(exit) = self.try_wait() {
+            self.ended(exit);
+        }
+    }
+
+    fn look_for_stops(self: &Rc<Self>) {
+        let how =
+            How { no_hang: true, stopped: true, continued: true, not_exited: true, leave: false };
+        for _ in 0..CHANGES_PER_LOOK {
+            let event = match self.wait_for(how) {
+                Ok(Some(Change::Stopped(signum))) => StopEvent::Stopped(signum),
+                Ok(Some(Change::Continued)) => StopEvent::Continued,
+                _ => break,
+            };
+            self.stops.borrow_mut().push_back(event);
+        }
+        if !self.stops.borrow().is_empty() {
+            self.enqueue();
+        }
+    }
+
+    fn wait_for(&self, how: How) -> Result<Option<Change>> {
+        let pidfd = self.pidfd.borrow().clone();
+        let whom = match &pidfd {
+            Some(pidfd) => Whom::Pidfd(pidfd.as_fd()),
+            None => Whom::Pid(self.pid.get()),
+        };
+        wait(whom, how).map(|waited| waited.map(|waited| waited.change))
+    }
+
+    /// Waits without hanging; `None` while the process runs.
+    fn try_wait(&self) -> Option<Exit> {
+        let pidfd = self.pidfd.borrow().clone();
+        let how = How { no_hang: true, ..How::default() };
+        let whom = match &pidfd {
+            Some(pidfd) => Whom::Pidfd(pidfd.as_fd()),
+            None => Whom::Pid(self.pid.get()),
+        };
+        match wait(whom, how) {
+            Ok(None) => None,
+            Ok(Some(waited)) => Some(Exit::new(waited.change, Some(&waited.usage))),
+            // Somebody else has waited for it, or it is not a child of ours.
+            Err(_) => self.look_from_outside(pidfd.as_deref()),
+        }
+    }
+
+    /// What can be known of a process that we cannot wait for; `None` while it runs.
+    fn look_from_outside(&self, pidfd: Option<&OwnedFd>) -> Option<Exit> {
+        let Some(pidfd) = pidfd else {
+            // Its number may be a stranger's by now, but then it has ended for certain only if
+            // nobody has the number.
+            let gone = self.is_child.get() || kill::send(self.pid.get(), 0) == Err(Error::ESRCH);
+            return gone.then_some(Exit::UNKNOWN);
+        };
+        let ended = epoll::ready_now(pidfd.as_fd(), libc::POLLIN).is_ok_and(|ready| ready != 0);
+        if !ended {
+            return None;
+        }
+        if !self.lp().has(Facilities::PIDFD_INFO) {
+            return Some(Exit::UNKNOWN);
+        }
+        match pidfd::exit_status(pidfd.as_fd()) {
+            Ok(Some(change)) => Some(Exit::new(change, None)),
+            // It is a zombie that its parent has not waited for: there will be a note when it
+            // has, but this process is not the one to wait for that.
+            Ok(None) | Err(_) => Some(Exit::UNKNOWN),
+        }
+    }
+
+    fn ended(self: &Rc<Self>, exit: Exit) {
+        self.state.set(State::Ended);
+        self.exit.set(exit);
+        self.release_process();
+        if self.is_child.get() {
+            owned::remove(self.pid.get());
+        }
+        self.enqueue();
+    }
+
+    fn enqueue(&self) {
+        if !self.base.queued.is_linked() {
+            self.base.hold();
+            self.awaits_report.set(true);
+            self.lp().exits.push_back(&self.base);
+        }
+    }
+
+    /// Ends the watch for its end; the pidfd goes with it.
+    fn release_process(&self) -> Option<Arc<OwnedFd>> {
+        let lp = self.lp();
+        lp.unwatch(&self.watcher);
+        lp.children.look_away(self);
+        self.pidfd.borrow_mut().take()
+    }
+
+    fn send(&self, signum: i32) -> Result<()> {
+        let pidfd = self.pidfd.borrow().clone();
+        send(self.pid.get(), pidfd.as_deref(), signum)
+    }
+
+    fn report_outcome(self: &Rc<Self>) -> bool {
+        let Some(underway) = self.underway.take() else { return false };
+        struct Ended<'a>(&'a ProcessNode);
+        impl Drop for Ended<'_> {
+            fn drop(&mut self) {
+                self.0.base.request_ended();
+            }
+        }
+        let _ended = Ended(self);
+        let Underway { ends, callback, .. } = *underway;
+        let outcome = self.outcome.take();
+        if matches!(outcome, Some(Ok(()))) {
+            ends.into_iter().for_each(End::attach);
+        } else {
+            drop(ends);
+            self.base.deactivate();
+        }
+        if let Some(outcome) = outcome {
+            self.lp().counters.callback();
+            callback(&Process(self.clone()), outcome);
+        }
+        true
+    }
+}
+
+/// Sends a signal to a process that has not been waited for by us.
+fn send(pid: i32, pidfd: Option<&OwnedFd>, signum: i32) -> Result<()> {
+    match pidfd {
+        Some(pidfd) => match pidfd::send_signal(pidfd.as_fd(), signum) {
+            Err(Error::ENOSYS) => by_number(pid, signum),
+            other => other,
+        },
+        None => by_number(pid, signum),
+    }
+}
+
+/// By number, after a look whether the number is still the child's. Between the look and the signal
+/// somebody else in this process could wait for the child and the number be given away: that window
+/// is what a pidfd closes.
+fn by_number(pid: i32, signum: i32) -> Result<()> {
+    let how = How { no_hang: true, leave: true, ..How::default() };
+    match wait(Whom::Pid(pid), how) {
+        Err(Error::ECHILD) => Err(Error::ESRCH),
+        _ => kill::send(pid, signum),
+    }
+}
+
+impl Node for ProcessNode {
+    fn base(&self) -> &Base {
+        &self.base
+    }
+
+    fn kind(&self) -> HandleKind {
+        HandleKind::Process
+    }
+
+    /// The pidfd is readable: the process has ended.
+    fn io(self: Rc<Self>, _events: u32) {
+        self.look();
+    }
+
+    fn work(self: Rc<Self>) {
+        self.awaits_report.set(false);
+        if self.report_outcome() {
+            // It may have ended meanwhile, which is for after the other descriptors.
+            if self.state.get() == State::Ended || !self.stops.borrow().is_empty() {
+                self.enqueue();
+            }
+            return;
+        }
+        let again = OnUnwind::new(|| {
+            if self.state.get() == State::Ended || !self.stops.borrow().is_empty() {
+                self.enqueue();
+            }
+        });
+        let process = Process(self.clone());
+        loop {
+            let event = self.stops.borrow_mut().pop_front();
+            let Some(event) = event else { break };
+            self.lp().counters.callback();
+            let stopping = OnUnwind::new(|| drop(self.on_stop.clear()));
+            self.on_stop.call(|callback| callback(&process, event));
+            stopping.passed();
+        }
+        again.passed();
+        if self.state.get() == State::Ended {
+            self.state.set(State::Over);
+            self.base.deactivate();
+            drop(self.on_stop.clear());
+            if let Some(callback) = self.on_exit.take() {
+                self.lp().counters.callback();
+                callback(&process, self.exit.get());
+            }
+        }
+    }
+
+    fn stop(&self) {
+        let lp = self.lp();
+        let state = self.state.get();
+        if self.awaits_report.replace(false) {
+            lp.exits.remove(&self.base);
+            self.base.release();
+        }
+        let pidfd = self.release_process();
+        match state {
+            State::Running if self.is_child.get() => {
+                lp.children.add_orphan(lp, Orphan { pid: self.pid.get(), pidfd });
+                self.state.set(State::Over);
+            }
+            State::Spawning => {}
+            State::Running | State::Ended | State::Over => self.state.set(State::Over),
+        }
+    }
+
+    fn finish_close(self: Rc<Self>) {
+        let canceled = SpawnError::new(SpawnStep::Thread, Error::ECANCELED);
+        self.outcome.set(Some(Err(canceled)));
+        self.report_outcome();
+    }
+
+    fn drop_closures(&self) {
+        drop(self.on_exit.take());
+        drop(self.on_stop.clear());
+        if self.base.is_closed() {
+            drop(self.underway.take());
+        }
+    }
+}
+
+/// A process: a child that was spawned, or one that was adopted.
+///
+/// It is active until its exit callback is called. Closing it before does not end the process; it
+/// is reaped all the same when it ends, also after the loop is gone.
+#[derive(Clone)]
+pub struct Process(pub(super) Rc<ProcessNode>);
+
+handle!(Process, ProcessNode, |_| true);
+
+impl Process {
+    /// Watches a process that runs already, by its pid: a child that other code has spawned, or a
+    /// process that is not a child at all.
+    ///
+    /// The exit status is known if it is a child that nobody else waits for, or if the kernel keeps
+    /// a note (Linux 6.15) when its parent has waited for it; else it is
+    /// [`ExitStatus::Unknown`](super::ExitStatus::Unknown).
+    ///
+    /// ```
+    /// use blacklight::{EventLoop, Process, RunMode};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let child = std::process::Command::new("true").spawn()?;
+    /// Process::adopt(&lp, child.id() as i32, |_, exit| assert!(exit.success()))?;
+    /// lp.run(RunMode::Default)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ESRCH` when there is no such process, `EMFILE` when no descriptor is left for its pidfd,
+    /// `EINVAL` when `pid` is no pid or the loop has been dropped.
+    pub fn adopt(
+        lp: &LoopRef,
+        pid: i32,
+        on_exit: impl FnOnce(&Process, Exit) + 'static,
+    ) -> Result<Process> {
+        if pid <= 0 {
+            return Err(Error::EINVAL);
+        }
+        lp.inner().usable()?;
+        let pidfd = if lp.inner().has(Facilities::PIDFD) {
+            match pidfd::open(pid) {
+                Err(Error::ENOSYS) => None,
+                other => Some(Arc::new(other?)),
+            }
+        } else {
+            None
+        };
+        if pidfd.is_none() {
+            kill::send(pid, 0).or_else(|error| match error {
+                Error::EPERM => Ok(()),
+                other => Err(other),
+            })?;
+        }
+        Process::adopted(lp, pid, pidfd, Box::new(on_exit))
+    }
+
+    /// As [`Process::adopt`], by a pidfd (pidfd_open(2)), which cannot come to mean another process.
+    ///
+    /// # Errors
+    /// `EBADF` when the descriptor is no pidfd, `ESRCH` when its process has been waited for.
+    pub fn from_pidfd(
+        lp: &LoopRef,
+        pidfd: impl Into<OwnedFd>,
+        on_exit: impl FnOnce(&Process, Exit) + 'static,
+    ) -> Result<Process> {
+        let pidfd = pidfd.into();
+        lp.inner().usable()?;
+        let pid = pidfd::pid(pidfd.as_fd())?;
+        Process::adopted(lp, pid, Some(Arc::new(pidfd)), Box::new(on_exit))
+    }
+
+    fn adopted(
+        lp: &LoopRef,
+        pid: i32,
+        pidfd: Option<Arc<OwnedFd>>,
+        on_exit: ExitCallback,
+    ) -> Result<Process> {
+        let node = ProcessNode::make(lp, on_exit)?;
+        let whom = match &pidfd {
+            Some(pidfd) => Whom::Pidfd(pidfd.as_fd()),
+            None => Whom::Pid(pid),
+        };
+        let how = How { no_hang: true, leave: true, ..How::default() };
+        let is_child = wait(whom, how).is_ok();
+        node.is_child.set(is_child);
+        if is_child {
+            owned::add(pid);
+        }
+        node.watch(pid, pidfd);
+        Ok(Process(node))
+    }
+
+    /// The process id, also after the end; 0 while it is being spawned off the loop, or when that
+    /// has failed.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.0.pid.get()
+    }
+
+    /// A share in the pidfd, for system calls that take one. `None` after the end of the process,
+    /// and where the kernel had none to give.
+    #[must_use]
+    pub fn pidfd(&self) -> Option<Arc<OwnedFd>> {
+        self.0.pidfd.borrow().clone()
+    }
+
+    /// Sends a signal (`uv_process_kill`); 0 only asks whether the process is there.
+    ///
+    /// It goes through the pidfd and cannot hit another process. While the process is being spawned
+    /// off the loop the signal is kept for it.
+    ///
+    /// # Errors
+    /// `ESRCH` when the process has been waited for, `EPERM` when it is another user's, `EINVAL`
+    /// when there is no such signal.
+    pub fn kill(&self, signum: i32) -> Result<()> {
+        if !(0..=64).contains(&signum) {
+            return Err(Error::EINVAL);
+        }
+        match self.0.state.get() {
+            State::Running => self.0.send(signum),
+            State::Spawning if self.0.base.is_closing() => Err(Error::ESRCH),
+            State::Spawning => {
+                self.0.queued_signals.borrow_mut().push(signum);
+                Ok(())
+            }
+            State::Ended | State::Over => Err(Error::ESRCH),
+        }
+    }
+
+    /// Sends a signal to the process group that the process leads: one that was spawned with
+    /// [`Command::process_group(0)`](super::Command::process_group),
+    /// [`Command::detached`](super::Command::detached) or a controlling terminal.
+    ///
+    /// # Errors
+    /// As [`Process::kill`]; `EPERM` when the process does not lead its group, which may be our
+    /// own; `EBUSY` while it is being spawned off the loop.
+    pub fn kill_group(&self, signum: i32) -> Result<()> {
+        if !(0..=64).contains(&signum) {
+            return Err(Error::EINVAL);
+        }
+        match self.0.state.get() {
+            State::Running => {}
+            State::Spawning => return Err(Error::EBUSY),
+            State::Ended | State::Over => return Err(Error::ESRCH),
+        }
+        // As long as it has not been waited for, the number is the process's and its group's.
+        if kill::group_of(self.0.pid.get())? != self.0.pid.get() {
+            return Err(Error::EPERM);
+        }
+        let pidfd = self.0.pidfd.borrow().clone();
+        if let Some(pidfd) = &pidfd {
+            match pidfd::send_signal_to_group(pidfd.as_fd(), signum) {
+                Err(Error::ENOSYS) => {}
+                other => return other,
+            }
+        }
+        kill::send_to_group(self.0.pid.get(), signum)
+    }
+
+    /// Has `callback` called when the process is stopped and when it is continued.
+    ///
+    /// A pidfd tells of neither, so this has the loop watch SIGCHLD and look at this child after
+    /// it, and every 100 ms.
+    ///
+    /// # Errors
+    /// `ESRCH` when the process has ended, `EINVAL` when the handle is closing, `ECHILD` when it
+    /// is not a child; what [`Signal::start`](crate::Signal::start) may say.
+    pub fn on_stop(&self, callback: impl FnMut(&Process, StopEvent) + 'static) -> Result<()> {
+        let node = &self.0;
+        if node.base.is_closing() {
+            return Err(Error::EINVAL);
+        }
+        if matches!(node.state.get(), State::Ended | State::Over) {
+            return Err(Error::ESRCH);
+        }
+        if !node.is_child.get() {
+            return Err(Error::ECHILD);
+        }
+        let lp = node.lp();
+        lp.children.prepare_for_signal(lp)?;
+        lp.children.look_after(lp, node);
+        drop(node.on_stop.set(Box::new(callback)));
+        Ok(())
+    }
+}
+
+/// Takes what the spawner thread has made, and queues the processes for their callbacks.
+pub(crate) fn collect_spawned(lp: &LoopInner) {
+    loop {
+        let next = lp.children.off_loop.borrow().as_ref().and_then(super::spawner::OffLoop::next);
+        let Some((ticket, outcome)) = next else { break };
+        let waiting = lp.children.underway.borrow_mut().remove(&ticket);
+        match waiting {
+            Some(node) => node.arrive(outcome),
+            None => {
+                if let Ok(spawned) = outcome {
+                    lp.children.add_orphan(lp, spawned.orphan());
+                }
+            }
+        }
+    }
+    children::take_over(lp);
+}

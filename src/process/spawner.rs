@@ -1,0 +1,160 @@
+//! Where children are made: on the loop's thread, or on one thread beside it.
+//!
+//! Invariant: a child that exists is always somebody's: the handle's that asked for it, or, if
+//! that or the loop is gone when the spawn is done, an orphan's.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::error::{SpawnError, SpawnStep};
+use super::orphans::{self, Orphan};
+use super::owned;
+use crate::error::Error;
+use crate::sys::sigmask;
+use crate::sys::spawn::{Attributes, Child, Fallbacks, SpawnPath, Spawner, Switches};
+use crate::sys::wake::Waker;
+
+/// A process that runs, as both ways of spawning give it.
+#[derive(Debug)]
+pub(super) struct Spawned {
+    pub(super) pid: i32,
+    pub(super) pidfd: Option<Arc<OwnedFd>>,
+    pub(super) path: SpawnPath,
+    pub(super) fallbacks: Fallbacks,
+}
+
+impl Spawned {
+    pub(super) fn orphan(self) -> Orphan {
+        Orphan { pid: self.pid, pidfd: self.pidfd }
+    }
+}
+
+/// Makes a child and puts it on the list of our own.
+fn make(
+    spawner: &mut Spawner,
+    attributes: &Attributes,
+    switches: &Switches,
+) -> Result<Spawned, SpawnError> {
+    let gate = owned::spawning();
+    let Child { pid, pidfd, path, fallbacks } = spawner.spawn(attributes, switches)?;
+    owned::add(pid);
+    drop(gate);
+    Ok(Spawned { pid, pidfd: pidfd.map(Arc::new), path, fallbacks })
+}
+
+/// The spawner of the loop's own thread, made at first use.
+#[derive(Default)]
+pub(super) struct Spawning {
+    spawner: RefCell<Spawner>,
+    next_ticket: Cell<u64>,
+}
+
+impl Spawning {
+    pub(super) fn spawn(
+        &self,
+        attributes: &Attributes,
+        switches: &Switches,
+    ) -> Result<Spawned, SpawnError> {
+        make(&mut self.spawner.borrow_mut(), attributes, switches)
+    }
+
+    pub(super) fn ticket(&self) -> u64 {
+        let ticket = self.next_ticket.get();
+        self.next_ticket.set(ticket + 1);
+        ticket
+    }
+
+    /// In a forked child the mapped memory of the spawner may be the parent's too.
+    pub(super) fn after_fork(&self) {
+        std::mem::forget(self.spawner.take());
+    }
+}
+
+struct Job {
+    ticket: u64,
+    attributes: Attributes,
+    switches: Switches,
+}
+
+type Outcome = (u64, Result<Spawned, SpawnError>);
+
+/// What has been done, until the loop takes it; `None` once the loop is gone.
+type Outcomes = Arc<Mutex<Option<VecDeque<Outcome>>>>;
+
+/// The spawner thread of a loop: it lives as long as the loop, because the parent-death signal is
+/// sent when the thread that spawned ends.
+pub(super) struct OffLoop {
+    jobs: Sender<Job>,
+    outcomes: Outcomes,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl OffLoop {
+    pub(super) fn start(wake: Waker) -> Result<OffLoop, SpawnError> {
+        let (jobs, theirs) = channel();
+        let outcomes: Outcomes = Arc::new(Mutex::new(Some(VecDeque::new())));
+        let shared = outcomes.clone();
+        let thread = std::thread::Builder::new()
+            .name("blacklight-spawn".into())
+            .spawn(move || work(&theirs, &shared, &wake))
+            .map_err(|error| SpawnError::new(SpawnStep::Thread, Error::from(error)))?;
+        Ok(OffLoop { jobs, outcomes, thread: Some(thread) })
+    }
+
+    pub(super) fn submit(
+        &self,
+        ticket: u64,
+        attributes: Attributes,
+        switches: Switches,
+    ) -> Result<(), SpawnError> {
+        let job = Job { ticket, attributes, switches };
+        // The thread ends only with this sender.
+        let gone = |_| SpawnError::new(SpawnStep::Thread, Error::ESRCH);
+        self.jobs.send(job).map_err(gone)
+    }
+
+    pub(super) fn next(&self) -> Option<Outcome> {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.as_mut()?.pop_front()
+    }
+
+    /// In a forked child there is no such thread, and its lock may be held for ever.
+    pub(super) fn forget(mut self) {
+        std::mem::forget(self.thread.take());
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for OffLoop {
+    fn drop(&mut self) {
+        let left = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let spawned = left.into_iter().flatten().filter_map(|(_, outcome)| outcome.ok());
+        orphans::hand_over(spawned.map(Spawned::orphan).collect());
+        // The thread sees the sender go and ends after the job it is at; nobody waits for it.
+        drop(self.thread.take());
+    }
+}
+
+fn work(jobs: &Receiver<Job>, outcomes: &Outcomes, wake: &Waker) {
+    sigmask::block_all_in_this_thread();
+    let mut spawner = Spawner::new();
+    while let Ok(Job { ticket, attributes, switches }) = jobs.recv() {
+        let outcome = make(&mut spawner, &attributes, &switches);
+        // The child's ends of its pipes are closed before the loop hears of it.
+        drop(attributes);
+        let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcomes.as_mut() {
+            Some(outcomes) => outcomes.push_back((ticket, outcome)),
+            None => {
+                let orphan = outcome.ok().map(Spawned::orphan);
+                orphans::hand_over(orphan.into_iter().collect());
+            }
+        }
+        drop(outcomes);
+        wake.wake();
+    }
+}

@@ -1,0 +1,294 @@
+//! The state of a stream, and what the events of its descriptor set off.
+//!
+//! Invariants: the descriptor is watched for exactly what is wanted of it (reading or listening,
+//! and a queue that waits for room); the watch ends before the descriptor is closed. What a stream
+//! that is only read from does not need (queues, servers) is allocated when it is.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use bitflags::bitflags;
+
+use super::listen::{self, Listening};
+use super::read::{self, Reader};
+use super::write::{self, Writing};
+use crate::error::{Error, Result};
+use crate::event_loop::{Facilities, LoopRef, WatcherKey};
+use crate::handle::{Base, HandleKind, Node, Slot, create};
+use crate::sys::{epoll, fd};
+
+bitflags! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) struct Flags: u16 {
+        const READABLE = 1;
+        const WRITABLE = 2;
+        const READING = 4;
+        const LISTENING = 8;
+        /// A connect is in flight; writes wait for it.
+        const CONNECTING = 16;
+        /// The last read filled less than its buffer.
+        const READ_PARTIAL = 32;
+        /// A shutdown is in flight, or done.
+        const SHUT = 64;
+        /// There is room again is what the stream waits for.
+        const WANTS_ROOM = 128;
+        /// Bound or connected, so that it may listen.
+        const BOUND = 256;
+        const FIFO = 512;
+    }
+}
+
+pub(crate) struct StreamNode {
+    pub(super) base: Base,
+    kind: HandleKind,
+    flags: Cell<Flags>,
+    transfer: Cell<fd::Transfer>,
+    watcher: Cell<WatcherKey>,
+    fd: RefCell<Option<OwnedFd>>,
+    pub(super) reader: Slot<dyn Reader>,
+    pub(super) writing: OnceCell<Box<Writing>>,
+    pub(super) listening: OnceCell<Box<Listening>>,
+}
+
+impl StreamNode {
+    pub(crate) fn make(lp: &LoopRef, kind: HandleKind) -> Result<Rc<StreamNode>> {
+        create(lp, |base| StreamNode {
+            base,
+            kind,
+            flags: Cell::new(Flags::empty()),
+            transfer: Cell::new(fd::Transfer::Plain),
+            watcher: Cell::new(WatcherKey::NONE),
+            fd: RefCell::new(None),
+            reader: Slot::empty(),
+            writing: OnceCell::new(),
+            listening: OnceCell::new(),
+        })
+    }
+
+    pub(super) fn has(&self, flag: Flags) -> bool {
+        self.flags.get().contains(flag)
+    }
+
+    pub(super) fn put(&self, flag: Flags, on: bool) {
+        let mut flags = self.flags.get();
+        flags.set(flag, on);
+        self.flags.set(flags);
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.has(Flags::READABLE)
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.has(Flags::WRITABLE)
+    }
+
+    pub(super) fn assume_readable(&self) {
+        self.put(Flags::READABLE, true);
+    }
+
+    pub(super) fn kind_of_handle(&self) -> HandleKind {
+        self.kind
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.fd.borrow().is_some()
+    }
+
+    /// Calls `with` with the descriptor; `EBADF` when there is none. No code of the user's runs
+    /// inside.
+    pub(crate) fn with_fd<R>(&self, with: impl FnOnce(BorrowedFd<'_>) -> Result<R>) -> Result<R> {
+        match &*self.fd.borrow() {
+            Some(fd) => with(fd.as_fd()),
+            None => Err(Error::EBADF),
+        }
+    }
+
+    pub(super) fn transfer(&self) -> fd::Transfer {
+        self.transfer.get()
+    }
+
+    pub(super) fn fileno(&self) -> Result<RawFd> {
+        self.with_fd(|fd| Ok(fd.as_raw_fd()))
+    }
+
+    /// Whether a new descriptor may be put in: `EINVAL` when closing, `EBUSY` when open.
+    pub(crate) fn may_open(&self) -> Result<()> {
+        if self.base.is_closing() {
+            return Err(Error::EINVAL);
+        }
+        self.base.lp().inner().usable()?;
+        if self.is_open() { Err(Error::EBUSY) } else { Ok(()) }
+    }
+
+    /// Takes over a descriptor that this crate made non-blocking and that is new to the loop.
+    pub(crate) fn attach(
+        &self,
+        fd: OwnedFd,
+        readable: bool,
+        writable: bool,
+        fifo: bool,
+    ) -> Result<()> {
+        self.attach_with(fd, fd::Transfer::Plain, readable, writable, fifo)
+    }
+
+    fn attach_with(
+        &self,
+        fd: OwnedFd,
+        transfer: fd::Transfer,
+        readable: bool,
+        writable: bool,
+        fifo: bool,
+    ) -> Result<()> {
+        self.may_open()?;
+        self.flags.set(Flags::empty());
+        self.put(Flags::READABLE, readable);
+        self.put(Flags::WRITABLE, writable);
+        self.put(Flags::FIFO, fifo);
+        self.put(Flags::BOUND, !fifo);
+        self.transfer.set(transfer);
+        *self.fd.borrow_mut() = Some(fd);
+        Ok(())
+    }
+
+    /// Takes over a descriptor that somebody else made, whose description's flags stay as they
+    /// are: a way to read and write it without blocking is found instead.
+    pub(super) fn open(&self, fd: OwnedFd) -> Result<()> {
+        self.may_open()?;
+        let flags = fd::status_flags(fd.as_fd())?;
+        let access = flags & libc::O_ACCMODE;
+        let (readable, writable) = (access != libc::O_WRONLY, access != libc::O_RDONLY);
+        let kind = fd::kind(fd.as_fd())?;
+        let nowait = self.base.lp().inner().has(Facilities::RWF_NOWAIT);
+        let (fd, transfer) = if flags & libc::O_NONBLOCK != 0 {
+            (fd, fd::Transfer::Plain)
+        } else if kind == fd::Kind::Socket {
+            (fd, fd::Transfer::DontWait)
+        } else if kind == fd::Kind::Fifo && nowait && fd::knows_nowait(fd.as_fd()) {
+            (fd, fd::Transfer::NoWait)
+        } else {
+            match fd::reopen_nonblocking(fd.as_fd()) {
+                Ok(own) if kind != fd::Kind::File => (own, fd::Transfer::Plain),
+                _ => (fd, fd::Transfer::AfterPoll),
+            }
+        };
+        self.attach_with(fd, transfer, readable, writable, kind == fd::Kind::Fifo)
+    }
+
+    /// Brings the watch in line with what is wanted of the descriptor. Fails only when that means
+    /// a new registration.
+    pub(super) fn watch(&self) -> Result<()> {
+        let mut wanted = 0;
+        let accepts = self.has(Flags::LISTENING)
+            && self.listening.get().is_none_or(|listening| !listening.has_connection());
+        if self.has(Flags::READING) || accepts {
+            wanted |= epoll::IN;
+        }
+        if self.has(Flags::WANTS_ROOM) {
+            wanted |= epoll::OUT;
+        }
+        let lp = self.base.lp().inner();
+        let key = self.watcher.get();
+        if !key.is_none() {
+            return lp.watchers.set(key, wanted);
+        }
+        if wanted != 0 {
+            let key = self.with_fd(|fd| lp.watch(fd, wanted, &self.base))?;
+            self.watcher.set(key);
+        }
+        Ok(())
+    }
+
+    /// As [`StreamNode::watch`], where less is wanted than before, which cannot fail.
+    pub(super) fn watch_less(&self) {
+        if self.base.lp().inner().is_ours() {
+            let _less = self.watch();
+        }
+    }
+
+    /// Ends the watch and gives the descriptor out.
+    pub(super) fn detach(&self) -> Option<OwnedFd> {
+        self.base.lp().inner().unwatch(&self.watcher);
+        self.fd.borrow_mut().take()
+    }
+
+    pub(super) fn take_fd(&self) -> Result<OwnedFd> {
+        let busy = Flags::READING | Flags::LISTENING | Flags::CONNECTING;
+        if self.flags.get().intersects(busy) || self.writing.get().is_some_and(|w| w.has_requests())
+        {
+            return Err(Error::EBUSY);
+        }
+        let fd = self.detach().ok_or(Error::EBADF)?;
+        self.flags.set(Flags::empty());
+        Ok(fd)
+    }
+
+    /// The stream has failed or ended in both directions.
+    pub(super) fn give_up(&self) {
+        self.put(Flags::READABLE | Flags::WRITABLE, false);
+    }
+}
+
+impl Node for StreamNode {
+    fn base(&self) -> &Base {
+        &self.base
+    }
+
+    fn kind(&self) -> HandleKind {
+        self.kind
+    }
+
+    fn io(self: Rc<Self>, events: u32) {
+        if self.has(Flags::LISTENING) {
+            listen::ready(&self);
+            return;
+        }
+        if events & (epoll::IN | epoll::ERR | epoll::HUP) != 0 {
+            read::ready(&self, events & epoll::HUP != 0);
+        }
+        if events & (epoll::OUT | epoll::ERR | epoll::HUP) != 0 && self.is_open() {
+            write::ready(&self);
+        }
+    }
+
+    /// Completed requests have their turn.
+    fn work(self: Rc<Self>) {
+        write::report(&self);
+    }
+
+    fn stop(&self) {
+        self.put(Flags::READING | Flags::LISTENING | Flags::WANTS_ROOM, false);
+        self.give_up();
+        drop(self.detach());
+        if let Some(listening) = self.listening.get() {
+            listening.close();
+        }
+    }
+
+    fn drop_closures(&self) {
+        drop(self.reader.clear());
+        if let Some(listening) = self.listening.get() {
+            listening.drop_closure();
+        }
+        if self.base.is_closed() {
+            // The loop is being dropped: nothing will be reported any more.
+            if let Some(writing) = self.writing.get() {
+                writing.discard();
+            }
+        }
+    }
+
+    fn finish_close(self: Rc<Self>) {
+        write::cancel_all(&self);
+    }
+}
+
+impl Drop for StreamNode {
+    fn drop(&mut self) {
+        drop(self.detach());
+        if let Some(listening) = self.listening.get() {
+            listening.close();
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Reading: into the loop's buffer or the caller's, until there is nothing left or it is enough.
+//!
+//! Invariant: after each callback the stream is looked at anew, because the callback may have
+//! stopped it, closed it, or started it again with another closure.
+
+use std::rc::Rc;
+
+use super::node::{Flags, StreamNode};
+use crate::error::{Error, Result};
+use crate::handle::OnUnwind;
+
+/// Reads per event, so that a stream that never dries up lets the others have their turn (libuv's
+/// limit).
+const READS_PER_EVENT: u32 = 32;
+
+/// The size suggested to whoever supplies buffers (libuv's suggestion).
+const SUGGESTED_SIZE: usize = 64 * 1024;
+
+/// What a stream that reads has to say.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read<'a> {
+    /// Bytes that have arrived, at least one; lent for the call.
+    Data(&'a [u8]),
+    /// The end: the peer has ended its writing side. Reading has stopped.
+    Eof,
+    /// Reading failed and has stopped; the stream is neither readable nor writable any more.
+    Error(Error),
+}
+
+/// What a stream that reads into buffers of its user's has to say; each buffer comes back once.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ReadInto<B> {
+    /// A buffer and how many bytes at its beginning have arrived, at least one.
+    Data(B, usize),
+    /// The end. Reading has stopped; the buffer, if one had been supplied, holds nothing.
+    Eof(Option<B>),
+    /// Reading failed and has stopped. `ENOBUFS` when the buffer supplied has no room.
+    Error(Error, Option<B>),
+}
+
+/// Where bytes go and who is told. The two forms of `read_start` are its implementations.
+pub(crate) trait Reader {
+    /// Makes one read with `fill` and reports it. Returns how many bytes were read, 0 at the end,
+    /// and the size of the buffer. The error `EAGAIN` is not reported.
+    fn read(
+        &mut self,
+        node: &Rc<StreamNode>,
+        fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
+        before_report: &dyn Fn(&Result<usize>),
+    ) -> (Result<usize>, usize);
+
+    /// Reports the end without a read.
+    fn end(&mut self, node: &Rc<StreamNode>);
+}
+
+/// Reads into the buffer of the loop.
+pub(super) struct LoopBuffer<F>(pub(super) F);
+
+impl<F: FnMut(&Rc<StreamNode>, Read<'_>)> Reader for LoopBuffer<F> {
+    fn read(
+        &mut self,
+        node: &Rc<StreamNode>,
+        fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
+        before_report: &dyn Fn(&Result<usize>),
+    ) -> (Result<usize>, usize) {
+        let lp = node.base.lp().inner();
+        let mut buffer = lp.take_buffer();
+        let size = buffer.len();
+        let read = fill(&mut buffer);
+        before_report(&read);
+        match read {
+            Err(Error::EAGAIN) => {}
+            Ok(0) => (self.0)(node, Read::Eof),
+            Ok(n) => (self.0)(node, Read::Data(&buffer[..n.min(size)])),
+            Err(error) => (self.0)(node, Read::Error(error)),
+        }
+        lp.put_buffer(buffer);
+        (read, size)
+    }
+
+    fn end(&mut self, node: &Rc<StreamNode>) {
+        (self.0)(node, Read::Eof);
+    }
+}
+
+/// Reads into buffers that the user supplies.
+pub(super) struct Supplied<B, S, F> {
+    supply: S,
+    callback: F,
+    /// Supplied, and nothing read into it yet.
+    waiting: Option<B>,
+}
+
+impl<B, S, F> Supplied<B, S, F> {
+    pub(super) fn new(supply: S, callback: F) -> Supplied<B, S, F> {
+        Supplied { supply, callback, waiting: None }
+    }
+}
+
+impl<B, S, F> Reader for Supplied<B, S, F>
+where
+    B: AsMut<[u8]>,
+    S: FnMut(&Rc<StreamNode>, usize) -> B,
+    F: FnMut(&Rc<StreamNode>, ReadInto<B>),
+{
+    fn read(
+        &mut self,
+        node: &Rc<StreamNode>,
+        fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
+        before_report: &dyn Fn(&Result<usize>),
+    ) -> (Result<usize>, usize) {
+        let mut buffer = match self.waiting.take() {
+            Some(buffer) => buffer,
+            None => (self.supply)(node, SUGGESTED_SIZE),
+        };
+        let size = buffer.as_mut().len();
+        // Supplying is code of the user's, which may have stopped the stream.
+        let stopped = !node.has(Flags::READING);
+        let read = match size {
+            _ if stopped => Err(Error::EAGAIN),
+            0 => Err(Error::ENOBUFS),
+            _ => fill(buffer.as_mut()).map(|n| n.min(size)),
+        };
+        before_report(&read);
+        match read {
+            Err(Error::EAGAIN) => self.waiting = Some(buffer),
+            Ok(0) => (self.callback)(node, ReadInto::Eof(Some(buffer))),
+            Ok(n) => (self.callback)(node, ReadInto::Data(buffer, n)),
+            Err(error) => (self.callback)(node, ReadInto::Error(error, Some(buffer))),
+        }
+        (read, size)
+    }
+
+    fn end(&mut self, node: &Rc<StreamNode>) {
+        let buffer = self.waiting.take();
+        (self.callback)(node, ReadInto::Eof(buffer));
+    }
+}
+
+pub(super) fn start(node: &Rc<StreamNode>, reader: Box<dyn Reader>) -> Result<()> {
+    if node.base.is_closing() {
+        return Err(Error::EINVAL);
+    }
+    node.base.lp().inner().usable()?;
+    if node.has(Flags::READING) {
+        return Err(Error::EALREADY);
+    }
+    if !node.is_readable() || !node.is_open() {
+        return Err(Error::ENOTCONN);
+    }
+    node.put(Flags::READING, true);
+    if let Err(error) = node.watch() {
+        node.put(Flags::READING, false);
+        return Err(error);
+    }
+    node.base.activate();
+    drop(node.reader.set(reader));
+    Ok(())
+}
+
+/// Ends reading; the closure stays for the caller to drop.
+fn leave(node: &StreamNode) {
+    if node.has(Flags::READING) {
+        node.put(Flags::READING, false);
+        node.watch_less();
+        node.base.deactivate();
+    }
+}
+
+pub(super) fn stop(node: &Rc<StreamNode>) {
+    leave(node);
+    drop(node.reader.clear());
+}
+
+/// The descriptor is readable, has failed, or was hung up.
+pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
+    node.put(Flags::READ_PARTIAL, false);
+    for _ in 0..READS_PER_EVENT {
+        if !node.has(Flags::READING) {
+            return;
+        }
+        let mut outcome = (Err(Error::EAGAIN), 0);
+        call(node, |reader| {
+            let mut fill = |buffer: &mut [u8]| node.with_fd(|fd| node.transfer().read(fd, buffer));
+            // State is finished before the user hears of it.
+            let before_report = |read: &Result<usize>| {
+                if *read != Err(Error::EAGAIN) {
+                    node.base.lp().inner().counters.callback();
+                }
+                match read {
+                    Ok(1..) | Err(Error::EAGAIN) => {}
+                    Ok(0) | Err(Error::ENOBUFS) => leave(node),
+                    Err(_) => {
+                        leave(node);
+                        node.give_up();
+                    }
+                }
+            };
+            outcome = reader.read(node, &mut fill, &before_report);
+        });
+        match outcome {
+            (Ok(n), size) if n > 0 && n == size => {}
+            (Ok(n), _) if n > 0 => {
+                // Less than there was room for: that was all there is.
+                node.put(Flags::READ_PARTIAL, true);
+                break;
+            }
+            _ => break,
+        }
+    }
+    // Nobody is left who could write more, and all has been read: that is the end.
+    if hung_up && node.has(Flags::READ_PARTIAL) && node.has(Flags::READING) {
+        leave(node);
+        node.base.lp().inner().counters.callback();
+        call(node, |reader| reader.end(node));
+    }
+}
+
+/// Calls the closure; if it is over afterwards, drops it.
+fn call(node: &Rc<StreamNode>, run: impl FnOnce(&mut (dyn Reader + 'static))) {
+    let stopping = OnUnwind::new(|| stop(node));
+    node.reader.call(run);
+    stopping.passed();
+    if !node.has(Flags::READING) {
+        drop(node.reader.clear());
+    }
+}

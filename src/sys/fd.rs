@@ -1,0 +1,213 @@
+//! Descriptors as such: flags, duplicates, kinds, and reading and writing that never blocks.
+//!
+//! Invariant: the flags of an open file description that this crate did not create are never
+//! changed, because every process that shares it would see the change. [`Transfer`] finds for each
+//! kind of description a way to do without `O_NONBLOCK`.
+
+use std::ffi::CStr;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::{check, retry};
+use crate::error::{Error, Result};
+
+/// Puts a copy of `source` under the number of `target`, close-on-exec, in place of what was there.
+pub(crate) fn replace(target: BorrowedFd<'_>, source: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: both descriptors are open for the call; the number of `target` stays open, so its
+    // owner goes on owning it.
+    retry(|| unsafe { libc::dup3(source.as_raw_fd(), target.as_raw_fd(), libc::O_CLOEXEC) })
+        .map(drop)
+}
+
+/// A copy of the descriptor, close-on-exec.
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    fd.try_clone_to_owned().map_err(Error::from)
+}
+
+/// The status flags (`F_GETFL`).
+pub(crate) fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })
+}
+
+/// Sets or clears `O_NONBLOCK` on a description that this crate created.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
+    let mut value: libc::c_int = on.into();
+    // SAFETY: FIONBIO reads one int.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut value) }).map(drop)
+}
+
+/// What a descriptor refers to, as far as a stream cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A pipe or a named FIFO.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A character device, terminals among them.
+    Character,
+    /// Block devices, and what has no file type (epoll sets, pidfds, …).
+    Other,
+}
+
+/// The [`Kind`] that fstat(2) tells.
+pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind> {
+    // SAFETY: an all-zero `stat` is a valid value for the kernel to write over.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` outlives the call.
+    retry(|| unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) })?;
+    Ok(match stat.st_mode & libc::S_IFMT {
+        libc::S_IFIFO => Kind::Fifo,
+        libc::S_IFSOCK => Kind::Socket,
+        libc::S_IFREG => Kind::File,
+        libc::S_IFDIR => Kind::Directory,
+        libc::S_IFCHR => Kind::Character,
+        _ => Kind::Other,
+    })
+}
+
+/// Opens the description's file anew through /proc, non-blocking, in the given access mode: a
+/// description of our own on the same pipe, FIFO or terminal.
+pub(crate) fn reopen_nonblocking(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let access = status_flags(fd)? & libc::O_ACCMODE;
+    let mut path = [0u8; 32];
+    write_proc_path(&mut path, fd.as_raw_fd())?;
+    let flags = access | libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    let opened = retry(|| unsafe { libc::open(path.as_ptr().cast(), flags) })?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(opened) })
+}
+
+fn write_proc_path(path: &mut [u8; 32], number: RawFd) -> Result<()> {
+    use std::io::Write;
+    // "/proc/self/fd/" and ten digits leave room for the NUL that the array ends with.
+    let end = path.len() - 1;
+    write!(&mut path[..end], "/proc/self/fd/{number}").map_err(Error::from)
+}
+
+/// open(2), close-on-exec and without making a terminal the controlling one.
+pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<OwnedFd> {
+    let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY;
+    // SAFETY: `path` is NUL-terminated and outlives the call.
+    let fd = retry(|| unsafe { libc::open(path.as_ptr(), flags, mode) })?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A pipe: reading end, writing end; both close-on-exec and blocking.
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: room for the two numbers the kernel writes.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: the kernel just made both for us.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// How to read and write a description without ever blocking in the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transfer {
+    /// The description has `O_NONBLOCK`: read(2) and write(2).
+    Plain,
+    /// A socket without it: `MSG_DONTWAIT` with each call.
+    DontWait,
+    /// A pipe without it: `RWF_NOWAIT` with each call (pipes know it since Linux 6.4).
+    NoWait,
+    /// Neither is to be had: one call after poll(2) has said that it will not block, writing at
+    /// most `PIPE_BUF` bytes, which is what poll promises room for. If another reader is faster,
+    /// the call blocks after all.
+    AfterPoll,
+}
+
+/// poll(2) promises room for this many bytes in a pipe that it calls writable (pipe(7)).
+const PIPE_BUF: usize = libc::PIPE_BUF;
+
+impl Transfer {
+    /// One readv: bytes read, 0 at the end, `EAGAIN` when there is nothing.
+    pub(crate) fn read(self, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+        let number = fd.as_raw_fd();
+        let (at, room) = (buffer.as_mut_ptr().cast::<libc::c_void>(), buffer.len());
+        match self {
+            // SAFETY: `at` points to `room` writable bytes for as long as the call lasts. So it
+            // does in the arms below.
+            Transfer::Plain => size(|| unsafe { libc::read(number, at, room) }),
+            // SAFETY: as above.
+            Transfer::DontWait => {
+                size(|| unsafe { libc::recv(number, at, room, libc::MSG_DONTWAIT) })
+            }
+            Transfer::NoWait => {
+                let slices = [IoSliceMut::new(buffer)];
+                // SAFETY: an `IoSliceMut` has the layout of an iovec; -1 reads at the current
+                // position, as a pipe needs.
+                size(|| unsafe {
+                    libc::preadv2(number, slices.as_ptr().cast(), 1, -1, libc::RWF_NOWAIT)
+                })
+            }
+            Transfer::AfterPoll => {
+                if super::epoll::ready_now(fd, libc::POLLIN)? == 0 {
+                    return Err(Error::EAGAIN);
+                }
+                // SAFETY: as above.
+                size(|| unsafe { libc::read(number, at, room) })
+            }
+        }
+    }
+
+    /// One writev: bytes written, at least one unless all slices are empty; `EAGAIN` when there is
+    /// no room.
+    pub(crate) fn write(self, fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize> {
+        let number = fd.as_raw_fd();
+        let count = slices.len().min(libc::UIO_MAXIOV as usize);
+        let (at, n) = (slices.as_ptr().cast::<libc::iovec>(), count as libc::c_int);
+        match self {
+            Transfer::Plain if count == 1 => {
+                let (base, len) = (slices[0].as_ptr().cast(), slices[0].len());
+                // SAFETY: `base` points to `len` readable bytes for as long as the call lasts.
+                size(|| unsafe { libc::write(number, base, len) })
+            }
+            // SAFETY: an `IoSlice` has the layout of an iovec; `n` of them are there.
+            Transfer::Plain => size(|| unsafe { libc::writev(number, at, n) }),
+            Transfer::DontWait => {
+                // SAFETY: an all-zero msghdr has no name, no control data and no flags.
+                let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+                message.msg_iov = at.cast_mut();
+                message.msg_iovlen = count;
+                // SAFETY: the message refers to `n` iovecs that outlive the call, which only
+                // reads them.
+                size(|| unsafe { libc::sendmsg(number, &raw const message, libc::MSG_DONTWAIT) })
+            }
+            // SAFETY: as for writev; -1 writes at the current position, as a pipe needs.
+            Transfer::NoWait => {
+                size(|| unsafe { libc::pwritev2(number, at, n, -1, libc::RWF_NOWAIT) })
+            }
+            Transfer::AfterPoll => {
+                if super::epoll::ready_now(fd, libc::POLLOUT)? == 0 {
+                    return Err(Error::EAGAIN);
+                }
+                let Some(slice) = slices.iter().find(|s| !s.is_empty()) else { return Ok(0) };
+                let (base, len) = (slice.as_ptr().cast(), slice.len().min(PIPE_BUF));
+                // SAFETY: `base` points to `len` readable bytes for as long as the call lasts.
+                size(|| unsafe { libc::write(number, base, len) })
+            }
+        }
+    }
+}
+
+fn size(mut call: impl FnMut() -> isize) -> Result<usize> {
+    retry(|| call() as libc::c_long).map(|n| n as usize)
+}
+
+/// Whether preadv2 knows `RWF_NOWAIT` for this pipe: asked with no room to read into, so that
+/// nothing is taken out of it.
+pub(crate) fn knows_nowait(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: no iovecs, so nothing is read or written.
+    let probe = size(|| unsafe {
+        libc::preadv2(fd.as_raw_fd(), std::ptr::null(), 0, -1, libc::RWF_NOWAIT)
+    });
+    // A zero-length read may return before the flag is looked at, so only a refusal is an answer.
+    !matches!(probe, Err(Error::ENOTSUP | Error::ENOSYS | Error::EINVAL))
+}

@@ -1,0 +1,97 @@
+//! Descriptors of processes: opening one, signalling through it, asking what became of the process.
+//!
+//! Invariant: a pidfd never comes to mean another process, so nothing here can hit a stranger that
+//! has inherited a number. What a kernel does not have is an error value of one kind, `ENOSYS`,
+//! however that kernel says so.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::wait::Change;
+use crate::error::{Error, Result};
+use crate::sys::{check, retry};
+
+/// A pidfd, close-on-exec as all are.
+///
+/// # Errors
+/// `ESRCH` when there is no such process, `EMFILE`, `ENOSYS` before 5.3.
+pub(crate) fn open(pid: libc::pid_t) -> Result<OwnedFd> {
+    // SAFETY: the call takes numbers; the number it returns is new and ours.
+    unsafe {
+        let fd = check(libc::syscall(libc::SYS_pidfd_open, pid, 0))?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// The pid of a pidfd's process, as this process's namespace numbers it.
+///
+/// # Errors
+/// `EBADF` when the descriptor is no pidfd, `ESRCH` when its process has been waited for, or is not
+/// in this namespace.
+pub(crate) fn pid(pidfd: BorrowedFd<'_>) -> Result<libc::pid_t> {
+    // The "Pid:" line is there since the first pidfd (proc_pid_fdinfo(5)); the request that tells
+    // the same is from 6.13 on.
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(path).map_err(Error::from)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pid:")).ok_or(Error::EBADF)?;
+    match line.trim().parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(Error::ESRCH),
+    }
+}
+
+/// Sends a signal; 0 only asks.
+///
+/// # Errors
+/// `ESRCH` when the process has been waited for, `EPERM`, `EINVAL` for no such signal, `ENOSYS`
+/// before 5.1.
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    send(pidfd, signal, 0)
+}
+
+/// Sends a signal to the process group that the process leads.
+///
+/// # Errors
+/// As [`send_signal`]; `ENOSYS` before 6.9.
+pub(crate) fn send_signal_to_group(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    match send(pidfd, signal, libc::PIDFD_SIGNAL_PROCESS_GROUP) {
+        // An older kernel's word for an unknown flag is also the word for an unknown signal.
+        Err(Error::EINVAL) if (0..=64).contains(&signal) => Err(Error::ENOSYS),
+        other => other,
+    }
+}
+
+fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: libc::c_uint) -> Result<()> {
+    let nothing = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open as long as it is borrowed; without a siginfo the kernel fills
+    // in that of kill(2).
+    check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, nothing, flags)
+    })
+    .map(drop)
+}
+
+/// How a process ended, even when somebody else has waited for it; `None` while the kernel has not
+/// noted it, which it does when the process is waited for.
+///
+/// # Errors
+/// `ENOSYS` where the kernel keeps no such note (before 6.15), or none of this process.
+pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> Result<Option<Change>> {
+    let asked = u64::from(libc::PIDFD_INFO_EXIT);
+    // SAFETY: a zeroed pidfd_info is a valid value. It is the first version of the structure, whose
+    // size is part of the request's number and which every later kernel takes; it lives during the
+    // call.
+    let (done, info) = unsafe {
+        let mut info: libc::pidfd_info = std::mem::zeroed();
+        info.mask = asked;
+        let number = pidfd.as_raw_fd();
+        let done = retry(|| libc::ioctl(number, libc::PIDFD_GET_INFO, &raw mut info));
+        (done, info)
+    };
+    match done {
+        Ok(_) if info.mask & asked != 0 => Ok(Some(Change::from_status(info.exit_code))),
+        Ok(_) => Ok(None),
+        // ENOTTY: no such request. EINVAL: a pidfd before pidfs (6.9). ESRCH: gone, and no note.
+        Err(Error::ENOTTY | Error::EINVAL | Error::ESRCH) => Err(Error::ENOSYS),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,116 @@
+//! `waitid` with resource usage: the one way in which this crate learns what became of a child.
+//!
+//! Invariant: a wait names what it waits for, and `EINTR` never leaves. The raw system call is used
+//! because libc's wrapper hides its fifth argument, the `rusage` (waitid(2), "C library/kernel
+//! differences"). `__WALL` is always set: a child without an exit signal, as every clone of ours is
+//! until its exec, is invisible without it.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::error::{Error, Result};
+use crate::sys::retry;
+
+/// Whom to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whom<'a> {
+    /// The child of a pidfd (`P_PIDFD`, 5.4).
+    Pidfd(BorrowedFd<'a>),
+    /// The child with a pid.
+    Pid(libc::pid_t),
+    /// Any child of the process: for whoever adopts orphans.
+    Any,
+}
+
+/// What to wait for, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct How {
+    /// Comes back at once when there is nothing to tell (`WNOHANG`).
+    pub(crate) no_hang: bool,
+    /// Leaves the child as it is, to be waited for again (`WNOWAIT`).
+    pub(crate) leave: bool,
+    /// Tells of stopped children too.
+    pub(crate) stopped: bool,
+    /// Tells of continued children too.
+    pub(crate) continued: bool,
+    /// Does not tell of exits.
+    pub(crate) not_exited: bool,
+}
+
+/// What happened to a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Exited(i32),
+    Killed { signal: i32, core_dumped: bool },
+    Stopped(i32),
+    Continued,
+}
+
+impl Change {
+    /// Decodes a status in the form of wait(2).
+    pub(crate) fn from_status(status: i32) -> Change {
+        if libc::WIFEXITED(status) {
+            Change::Exited(libc::WEXITSTATUS(status))
+        } else if libc::WIFSTOPPED(status) {
+            Change::Stopped(libc::WSTOPSIG(status))
+        } else if libc::WIFCONTINUED(status) {
+            Change::Continued
+        } else {
+            let core_dumped = libc::WCOREDUMP(status);
+            Change::Killed { signal: libc::WTERMSIG(status), core_dumped }
+        }
+    }
+}
+
+/// One answer of the kernel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waited {
+    pub(crate) pid: libc::pid_t,
+    pub(crate) change: Change,
+    /// Resources used by the child and the children it has waited for.
+    pub(crate) usage: libc::rusage,
+}
+
+/// Waits; `None` when there is nothing to tell and `how` says not to hang. Repeated on `EINTR`.
+///
+/// # Errors
+/// `ECHILD` when there is no such child, or no longer; `EINVAL` for a pidfd before 5.4.
+pub(crate) fn wait(whom: Whom<'_>, how: How) -> Result<Option<Waited>> {
+    let (kind, id) = match whom {
+        Whom::Pidfd(fd) => (libc::P_PIDFD, fd.as_raw_fd()),
+        Whom::Pid(pid) if pid > 0 => (libc::P_PID, pid),
+        // P_PID with 0 or less would be another question (a process group, anyone).
+        Whom::Pid(_) => return Err(Error::ECHILD),
+        Whom::Any => (libc::P_ALL, 0),
+    };
+    let flag = |wanted, flag| if wanted { flag } else { 0 };
+    let options = libc::__WALL
+        | flag(how.no_hang, libc::WNOHANG)
+        | flag(how.leave, libc::WNOWAIT)
+        | flag(how.stopped, libc::WSTOPPED)
+        | flag(how.continued, libc::WCONTINUED)
+        | flag(!how.not_exited, libc::WEXITED);
+    // SAFETY: zeroed siginfo_t and rusage are valid values, and the kernel writes no more than
+    // these structures. si_pid and si_status are read after the kernel has filled in a SIGCHLD's
+    // form or has left zeroes.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let mut usage: libc::rusage = std::mem::zeroed();
+        retry(|| {
+            let info = &raw mut info;
+            libc::syscall(libc::SYS_waitid, kind, id, info, options, &raw mut usage)
+        })?;
+        let (pid, status) = (info.si_pid(), info.si_status());
+        if pid == 0 {
+            return Ok(None);
+        }
+        let change = match info.si_code {
+            libc::CLD_EXITED => Change::Exited(status),
+            libc::CLD_DUMPED => Change::Killed { signal: status, core_dumped: true },
+            libc::CLD_KILLED => Change::Killed { signal: status, core_dumped: false },
+            libc::CLD_CONTINUED => Change::Continued,
+            // CLD_STOPPED, and CLD_TRAPPED for a child that is traced.
+            _ => Change::Stopped(status),
+        };
+        Ok(Some(Waited { pid, change, usage }))
+    }
+}
