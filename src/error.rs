@@ -127,6 +127,7 @@ codes! {
     ESRCH -libc::ESRCH, "no such process";
     ESTALE -libc::ESTALE, "the loop belongs to the process before fork";
     ETIMEDOUT -libc::ETIMEDOUT, "connection timed out";
+    ETOOMANYREFS -libc::ETOOMANYREFS, "too many references: cannot splice";
     ETXTBSY -libc::ETXTBSY, "text file is busy";
     EUNATCH -libc::EUNATCH, "protocol driver not attached";
     EXDEV -libc::EXDEV, "cross-device link not permitted";

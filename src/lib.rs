@@ -54,7 +54,8 @@ pub use process::{
 };
 pub use signal::{Signal, SignalEvent};
 pub use signal_name::{signal_name, signal_number};
-pub use stream::{Buf, Pipe, Read, ReadInto, Stream, WriteId, Written};
+pub use stream::{Buf, DescriptorKind, Pipe, Read, ReadInto, Stream, Tcp, WriteId, Written};
+pub use sys::ancillary::Credentials;
 pub use timer::Timer;
 
 /// What a program that uses the loop wants in scope: `use blacklight::prelude::*`.
@@ -62,6 +63,6 @@ pub mod prelude {
     pub use crate::{
         Async, AsyncSender, Buf, Check, Command, EventLoop, Exit, ExitStatus, Handle, Idle,
         LoopRef, Pipe, Poll, PollEvents, Prepare, Process, Read, RunMode, Signal, Stdio, Stream,
-        Timer,
+        Tcp, Timer,
     };
 }

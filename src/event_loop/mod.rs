@@ -197,8 +197,9 @@ impl LoopRef {
     /// Makes the loop usable in a forked child (`uv_loop_fork`): a new epoll set, event descriptor
     /// and signal pipe under the old numbers, with everything that is watched in them.
     ///
-    /// Until then the child's copy touches nothing that it shares with the parent, and `run` is
-    /// `ESTALE`. Children of the parent are not the child's: their exits will not be reported.
+    /// Until then the child's copy touches nothing that it shares with the parent, `run` is
+    /// `ESTALE`, and signals do what they would do without the loop. Processes that were spawned
+    /// before are the parent's children: their ends are reported like those of adopted ones.
     ///
     /// # Errors
     /// `EBUSY` from inside `run`, `EINVAL` when the loop has been dropped, `EMFILE`, `ENFILE` or

@@ -36,6 +36,8 @@ pub enum HandleKind {
     Reaper,
     /// [`Signal`](crate::Signal).
     Signal,
+    /// [`Tcp`](crate::Tcp).
+    Tcp,
     /// [`Timer`](crate::Timer).
     Timer,
 }
@@ -54,6 +56,7 @@ impl HandleKind {
             HandleKind::Process => "process",
             HandleKind::Reaper => "reaper",
             HandleKind::Signal => "signal",
+            HandleKind::Tcp => "tcp",
             HandleKind::Timer => "timer",
         }
     }

@@ -175,6 +175,12 @@ impl Children {
 
     /// In a forked child: the children are the parent's, and so is the thread that spawns.
     pub(crate) fn after_fork(&self, lp: &LoopInner) {
+        for node in lp.all_handles() {
+            let node: Rc<dyn std::any::Any> = node;
+            if let Ok(process) = node.downcast::<ProcessNode>() {
+                process.disown();
+            }
+        }
         let keys: Vec<usize> = self.orphans.borrow().iter().map(|(key, _)| key).collect();
         for key in keys {
             // The set is still the parent's, so nothing is told to the kernel.
@@ -188,12 +194,15 @@ impl Children {
 
     /// The loop is being dropped; its handles have been closed.
     pub(crate) fn discard(&self, lp: &LoopInner) {
-        drop(self.off_loop.take());
-        drop(self.underway.take());
+        let off_loop = self.off_loop.take();
         let orphans = self.take_orphans(lp);
         if lp.is_ours() {
+            drop(off_loop);
             orphans::hand_over(orphans);
+        } else if let Some(off_loop) = off_loop {
+            off_loop.forget();
         }
+        drop(self.underway.take());
     }
 }
 

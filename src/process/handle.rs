@@ -154,6 +154,11 @@ impl ProcessNode {
         }
     }
 
+    /// In a forked child: the process is the parent's child, and is watched from outside.
+    pub(super) fn disown(&self) {
+        self.is_child.set(false);
+    }
+
     /// The spawner thread has the child in hand.
     pub(super) fn go_underway(self: &Rc<Self>, underway: Underway) {
         self.state.set(State::Spawning);

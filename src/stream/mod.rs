@@ -4,18 +4,22 @@
 //! `listen` servers and their connections; `pipe` is the first kind of stream.
 
 mod buf;
+mod ipc;
 mod listen;
 mod node;
 mod pipe;
 mod read;
+mod tcp;
 mod write;
 
 use std::os::fd::{OwnedFd, RawFd};
 
 pub use buf::Buf;
+pub use ipc::DescriptorKind;
 pub(crate) use node::StreamNode;
 pub use pipe::Pipe;
 pub use read::{Read, ReadInto};
+pub use tcp::Tcp;
 pub use write::{WriteId, Written};
 
 use crate::error::Result;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use bitflags::bitflags;
 
+use super::ipc::{self, Ipc};
 use super::listen::{self, Listening};
 use super::read::{self, Reader};
 use super::write::{self, Writing};
@@ -49,6 +50,8 @@ pub(crate) struct StreamNode {
     pub(super) reader: Slot<dyn Reader>,
     pub(super) writing: OnceCell<Box<Writing>>,
     pub(super) listening: OnceCell<Box<Listening>>,
+    /// There for a pipe in IPC mode only.
+    pub(super) ipc: OnceCell<Box<Ipc>>,
 }
 
 impl StreamNode {
@@ -63,6 +66,7 @@ impl StreamNode {
             reader: Slot::empty(),
             writing: OnceCell::new(),
             listening: OnceCell::new(),
+            ipc: OnceCell::new(),
         })
     }
 
@@ -102,6 +106,14 @@ impl StreamNode {
         match &*self.fd.borrow() {
             Some(fd) => with(fd.as_fd()),
             None => Err(Error::EBADF),
+        }
+    }
+
+    /// One read, with what comes beside the bytes kept.
+    pub(super) fn fill(&self, buffer: &mut [u8]) -> Result<usize> {
+        match self.ipc.get() {
+            Some(ipc) => ipc::receive(self, ipc, buffer),
+            None => self.with_fd(|fd| self.transfer().read(fd, buffer)),
         }
     }
 
@@ -244,6 +256,10 @@ impl Node for StreamNode {
             listen::ready(&self);
             return;
         }
+        if self.has(Flags::CONNECTING) {
+            write::connect_ready(&self);
+            return;
+        }
         if events & (epoll::IN | epoll::ERR | epoll::HUP) != 0 {
             read::ready(&self, events & epoll::HUP != 0);
         }
@@ -263,6 +279,9 @@ impl Node for StreamNode {
         drop(self.detach());
         if let Some(listening) = self.listening.get() {
             listening.close();
+        }
+        if let Some(ipc) = self.ipc.get() {
+            ipc.close();
         }
     }
 

@@ -6,12 +6,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 
+use super::buf::{Buf, Bufs};
+use super::ipc::{self, DescriptorKind};
+use super::listen;
 use super::node::{Flags, StreamNode};
 use super::sealed::AsStream;
-use super::{listen, write};
+use super::write::{self, WriteId, Written};
 use crate::error::{Error, Result};
 use crate::event_loop::LoopRef;
 use crate::handle::{HandleKind, handle};
+use crate::sys::ancillary::Credentials;
 use crate::sys::{fd, unix_socket};
 
 /// A stream over a pipe, a FIFO or a Unix domain socket.
@@ -74,12 +78,54 @@ impl Pipe {
         StreamNode::make(lp, HandleKind::NamedPipe).map(Pipe)
     }
 
+    /// Makes a pipe in IPC mode, over which descriptors travel beside the bytes (`uv_pipe_init` with
+    /// `ipc`); once open it must be a Unix socket.
+    ///
+    /// ```
+    /// use blacklight::{DescriptorKind, EventLoop, Handle, Pipe, Read, RunMode, Stream};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, other) = Pipe::ipc_pair(&lp)?;
+    /// one.write_with_descriptors("a pipe", [std::io::pipe()?.0.into()], |one, _| one.close())?;
+    /// other.read_start(|other, read| match read {
+    ///     Read::Data(bytes) => {
+    ///         assert_eq!((bytes, other.pending_count()), (b"a pipe".as_slice(), 1));
+    ///         assert_eq!(other.pending_kind(), Some(DescriptorKind::Pipe));
+    ///         let descriptor = other.accept_descriptor().expect("one has come");
+    ///         drop(descriptor);
+    ///     }
+    ///     Read::Eof | Read::Error(_) => other.close(),
+    /// })?;
+    /// lp.run(RunMode::Default)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pipe::new`].
+    pub fn new_ipc(lp: &LoopRef) -> Result<Pipe> {
+        let pipe = Pipe::new(lp)?;
+        let _first = pipe.0.ipc.set(Box::default());
+        Ok(pipe)
+    }
+
+    /// As [`Pipe::pair`], both in IPC mode.
+    ///
+    /// # Errors
+    /// As [`Pipe::pair`].
+    pub fn ipc_pair(lp: &LoopRef) -> Result<(Pipe, Pipe)> {
+        Pipe::connect_pair(Pipe::new_ipc(lp)?, Pipe::new_ipc(lp)?)
+    }
+
     /// Makes two pipes that are connected to each other, both ways (`uv_socketpair`).
     ///
     /// # Errors
     /// As [`Pipe::new`]; `EMFILE`, `ENFILE` or `ENOMEM` from socketpair(2).
     pub fn pair(lp: &LoopRef) -> Result<(Pipe, Pipe)> {
-        let pair = (Pipe::new(lp)?, Pipe::new(lp)?);
+        Pipe::connect_pair(Pipe::new(lp)?, Pipe::new(lp)?)
+    }
+
+    fn connect_pair(one: Pipe, other: Pipe) -> Result<(Pipe, Pipe)> {
+        let pair = (one, other);
         let (one, other) = unix_socket::pair()?;
         for (pipe, fd) in [(&pair.0, one), (&pair.1, other)] {
             fd::set_nonblocking(fd.as_fd(), true)?;
@@ -168,6 +214,73 @@ impl Pipe {
             result,
         );
         Ok(())
+    }
+
+    /// Whether the pipe is in IPC mode.
+    #[must_use]
+    pub fn is_ipc(&self) -> bool {
+        self.0.ipc.get().is_some()
+    }
+
+    /// Writes a buffer with descriptors that travel with its first byte (`uv_write2`, which takes
+    /// one). They are closed here when they have been sent, or the write has failed.
+    ///
+    /// To send one that is still needed, give a copy ([`OwnedFd::try_clone`]).
+    ///
+    /// # Errors
+    /// `EINVAL` when the pipe is not in IPC mode, for an empty buffer, and for more than 253
+    /// descriptors (`SCM_MAX_FD`); else as [`Stream::write`](super::Stream::write). The callback
+    /// may get `ETOOMANYREFS` when too many of this user's descriptors are in flight: that write
+    /// has failed, those behind it go on.
+    pub fn write_with_descriptors(
+        &self,
+        buf: impl Into<Buf>,
+        descriptors: impl IntoIterator<Item = OwnedFd>,
+        callback: impl FnOnce(&Pipe, Written) + 'static,
+    ) -> Result<WriteId> {
+        let descriptors: Vec<OwnedFd> = descriptors.into_iter().collect();
+        let (bufs, callback) = (Bufs::One(buf.into()), write::callback(callback));
+        write::start_with(&self.0, bufs, descriptors, Some(callback))
+    }
+
+    /// How many descriptors have been received and not accepted (`uv_pipe_pending_count`).
+    #[must_use]
+    pub fn pending_count(&self) -> usize {
+        ipc::pending_count(&self.0)
+    }
+
+    /// What the next of them is (`uv_pipe_pending_type`).
+    #[must_use]
+    pub fn pending_kind(&self) -> Option<DescriptorKind> {
+        ipc::pending_kind(&self.0)
+    }
+
+    /// Takes the next descriptor that has been received, in the order they came (`uv_accept`).
+    ///
+    /// Those that arrive with the bytes of a read are there when its callback is called. The ones
+    /// that nobody accepts are closed with the pipe. When descriptors were sent for which this
+    /// process had no room, reading ends with `EMFILE`; with more than 4096 that nobody accepts,
+    /// with `ENOBUFS`.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is none, `EINVAL` when the pipe is not in IPC mode.
+    pub fn accept_descriptor(&self) -> Result<OwnedFd> {
+        ipc::accept(&self.0)
+    }
+
+    /// Has the kernel say with each message who sent it, for [`Pipe::peer_credentials`]. The pipe
+    /// must be in IPC mode and open.
+    ///
+    /// # Errors
+    /// `EINVAL` when the pipe is not in IPC mode, `EBADF` when it is not open.
+    pub fn pass_credentials(&self, on: bool) -> Result<()> {
+        ipc::pass_credentials(&self.0, on)
+    }
+
+    /// Who sent the message that was read last, if [`Pipe::pass_credentials`] is on.
+    #[must_use]
+    pub fn peer_credentials(&self) -> Option<Credentials> {
+        ipc::credentials(&self.0)
     }
 
     /// The name the pipe is bound to, empty if it is not (`uv_pipe_getsockname`).

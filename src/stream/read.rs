@@ -181,7 +181,7 @@ pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
         }
         let mut outcome = (Err(Error::EAGAIN), 0);
         call(node, |reader| {
-            let mut fill = |buffer: &mut [u8]| node.with_fd(|fd| node.transfer().read(fd, buffer));
+            let mut fill = |buffer: &mut [u8]| node.fill(buffer);
             // State is finished before the user hears of it.
             let before_report = |read: &Result<usize>| {
                 if *read != Err(Error::EAGAIN) {

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::buf::Bufs;
@@ -15,7 +16,7 @@ use super::node::{Flags, StreamNode};
 use super::sealed::AsStream;
 use crate::error::{Error, Result};
 use crate::handle::{OnUnwind, Slot};
-use crate::sys::unix_socket;
+use crate::sys::{ancillary, socket, unix_socket};
 
 /// Write calls per event; the rest waits for the next turn (libuv's starvation guard).
 const WRITES_PER_EVENT: u32 = 32;
@@ -26,6 +27,9 @@ const SLICES_PER_CALL: usize = 64;
 
 /// Buffers in one write (libuv's limit).
 const MOST_BUFFERS: usize = 1 << 20;
+
+/// Descriptors in one write.
+const MOST_DESCRIPTORS: usize = ancillary::MOST_DESCRIPTORS;
 
 /// The high-water mark that a stream begins with, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
@@ -69,6 +73,8 @@ pub(super) fn callback<S: AsStream>(callback: impl FnOnce(&S, Written) + 'static
 struct Request {
     id: WriteId,
     bufs: Bufs,
+    /// To travel with the first byte; empty once they have.
+    descriptors: Vec<OwnedFd>,
     total: usize,
     written: usize,
     callback: Option<WriteCallback>,
@@ -158,7 +164,11 @@ fn gather<'a>(
     slices: &mut [IoSlice<'a>],
 ) -> (usize, usize) {
     let (mut used, mut bytes) = (0, 0);
-    for request in queue {
+    for (place, request) in queue.enumerate() {
+        // Descriptors travel with the first byte of a call, so their request begins one.
+        if place > 0 && !request.descriptors.is_empty() {
+            break;
+        }
         let mut skip = request.written;
         for buf in request.bufs.as_slice() {
             let all = buf.as_ref();
@@ -182,16 +192,32 @@ fn write_once<'a>(
     queue: impl Iterator<Item = &'a Request>,
 ) -> (Result<usize>, usize) {
     let mut slices = [IoSlice::new(&[]); SLICES_PER_CALL];
+    let mut queue = queue.peekable();
+    let descriptors = queue.peek().map_or([].as_slice(), |first| first.descriptors.as_slice());
     let (used, offered) = gather(queue, &mut slices);
     if offered == 0 {
         return (Ok(0), 0);
     }
-    (node.with_fd(|fd| node.transfer().write(fd, &slices[..used])), offered)
+    let slices = &slices[..used];
+    let wrote = node.with_fd(|fd| match descriptors {
+        [] => node.transfer().write(fd, slices),
+        _ => ancillary::send(fd, slices, descriptors),
+    });
+    (wrote, offered)
 }
 
 pub(super) fn start(
     node: &Rc<StreamNode>,
     bufs: Bufs,
+    callback: Option<WriteCallback>,
+) -> Result<WriteId> {
+    start_with(node, bufs, Vec::new(), callback)
+}
+
+pub(super) fn start_with(
+    node: &Rc<StreamNode>,
+    bufs: Bufs,
+    descriptors: Vec<OwnedFd>,
     callback: Option<WriteCallback>,
 ) -> Result<WriteId> {
     node.base.lp().inner().usable()?;
@@ -205,13 +231,22 @@ pub(super) fn start(
         return Err(Error::EINVAL);
     }
     let total = bufs.total().ok_or(Error::EINVAL)?;
+    let carries = !descriptors.is_empty();
+    if carries && (node.ipc.get().is_none() || total == 0 || descriptors.len() > MOST_DESCRIPTORS) {
+        return Err(Error::EINVAL);
+    }
     let writing = writing(node);
     let id = WriteId(writing.next_id.get());
-    let mut request = Request { id, bufs, total, written: 0, callback };
+    let mut request = Request { id, bufs, descriptors, total, written: 0, callback };
     let mut outcome = Ok(());
     if writing.is_idle() && !node.has(Flags::CONNECTING) {
         match write_once(node, std::iter::once(&request)) {
-            (Ok(n), _) => request.written = n,
+            (Ok(n), _) => {
+                request.written = n;
+                if n > 0 {
+                    drop(std::mem::take(&mut request.descriptors));
+                }
+            }
             (Err(Error::EAGAIN), _) => {}
             (Err(error), _) => outcome = Err(error),
         }
@@ -322,6 +357,9 @@ fn take_off(node: &StreamNode, writing: &Writing, mut n: usize) {
             let part = n.min(front.total - front.written);
             front.written += part;
             n -= part;
+            if part > 0 {
+                drop(std::mem::take(&mut front.descriptors));
+            }
             if front.written < front.total {
                 break;
             }
@@ -377,6 +415,10 @@ fn call(node: &Rc<StreamNode>, done: Done) {
 }
 
 fn report_connect(node: &Rc<StreamNode>, writing: &Writing) {
+    if node.has(Flags::WANTS_ROOM) && node.has(Flags::CONNECTING) {
+        // Still in progress.
+        return;
+    }
     let Some((callback, result)) = writing.connect.take() else { return };
     node.put(Flags::CONNECTING, false);
     if result.is_err() {
@@ -432,6 +474,33 @@ pub(super) fn cancel_all(node: &Rc<StreamNode>) {
         call(node, Done::Other(callback, Err(Error::ECANCELED)));
     }
     drop(writing.drain.clear());
+}
+
+/// A connect that was in progress has been decided.
+pub(super) fn connect_ready(node: &Rc<StreamNode>) {
+    let Some(writing) = node.writing.get() else { return };
+    if !node.has(Flags::WANTS_ROOM) {
+        return;
+    }
+    node.put(Flags::WANTS_ROOM, false);
+    node.watch_less();
+    let result = node.with_fd(socket::take_error);
+    if let Some((callback, _)) = writing.connect.take() {
+        writing.connect.set(Some((callback, result)));
+        report(node);
+    }
+}
+
+/// A connect has begun and will be decided when there is room to write.
+pub(super) fn connecting(node: &Rc<StreamNode>, callback: ResultCallback) -> Result<()> {
+    node.put(Flags::CONNECTING | Flags::WANTS_ROOM, true);
+    if let Err(error) = node.watch() {
+        node.put(Flags::CONNECTING | Flags::WANTS_ROOM, false);
+        return Err(error);
+    }
+    writing(node).connect.set(Some((callback, Err(Error::ECANCELED))));
+    node.base.request_started();
+    Ok(())
 }
 
 /// Files the outcome of a connect, to be reported in the pending phase.
@@ -532,7 +601,7 @@ mod tests {
     fn request(bufs: Vec<Buf>, written: usize) -> Request {
         let bufs = Bufs::Many(bufs);
         let total = bufs.total().unwrap();
-        Request { id: WriteId(0), bufs, total, written, callback: None }
+        Request { id: WriteId(0), bufs, descriptors: Vec::new(), total, written, callback: None }
     }
 
     #[test]

@@ -90,6 +90,12 @@ fn write_proc_path(path: &mut [u8; 32], number: RawFd) -> Result<()> {
     write!(&mut path[..end], "/proc/self/fd/{number}").map_err(Error::from)
 }
 
+/// Whether it is a terminal (isatty(3)).
+pub(crate) fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::isatty(fd.as_raw_fd()) == 1 }
+}
+
 /// open(2), close-on-exec and without making a terminal the controlling one.
 pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<OwnedFd> {
     let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY;

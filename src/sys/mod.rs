@@ -7,18 +7,21 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod ancillary;
 pub(crate) mod arch;
 pub(crate) mod epoll;
 pub(crate) mod fd;
 pub(crate) mod fork_mark;
 #[cfg(test)]
 pub(crate) mod forked;
+pub(crate) mod inet;
 #[cfg(test)]
 pub(crate) mod isolation;
 pub(crate) mod kill;
 pub(crate) mod pidfd;
 pub(crate) mod sigmask;
 pub(crate) mod signal;
+pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod time;
 pub(crate) mod unix_socket;
