@@ -95,3 +95,53 @@ pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> Result<Option<Change>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_process_that_is_not_there_has_no_pidfd() {
+        assert_eq!(open(i32::MAX).map(drop), Err(Error::ESRCH));
+        assert_eq!(open(-1).map(drop), Err(Error::EINVAL));
+    }
+
+    #[test]
+    fn a_group_is_signalled_as_a_whole_or_the_kernel_cannot() {
+        // The pipe ends when both members of the group are gone.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "sleep 1000 & echo; wait"]);
+        let mut child = shell.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+        let pidfd = open(child.id() as i32).unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0]).unwrap();
+        if let Err(error) = send_signal_to_group(pidfd.as_fd(), libc::SIGTERM) {
+            assert_eq!(error, Error::ENOSYS);
+            // SAFETY: a call with numbers only; the group is our child's own.
+            unsafe { libc::kill(-(child.id() as i32), libc::SIGTERM) };
+        }
+        assert_eq!(stdout.read(&mut [0]).unwrap(), 0);
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+        assert_eq!(send_signal_to_group(pidfd.as_fd(), 99), Err(Error::EINVAL));
+    }
+
+    #[test]
+    fn a_signal_reaches_the_process_and_a_wrong_one_is_an_error() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pidfd = open(child.id() as i32).unwrap();
+        assert_eq!(send_signal(pidfd.as_fd(), 99), Err(Error::EINVAL));
+        assert_eq!(send_signal(pidfd.as_fd(), 0), Ok(()));
+        assert_eq!(send_signal(pidfd.as_fd(), libc::SIGKILL), Ok(()));
+        child.wait().unwrap();
+        assert_eq!(send_signal(pidfd.as_fd(), libc::SIGKILL), Err(Error::ESRCH));
+        let killed = Change::Killed { signal: libc::SIGKILL, core_dumped: false };
+        assert!(
+            matches!(exit_status(pidfd.as_fd()), Err(Error::ENOSYS))
+                || exit_status(pidfd.as_fd()) == Ok(Some(killed))
+        );
+    }
+}

@@ -114,3 +114,79 @@ pub(crate) fn wait(whom: Whom<'_>, how: How) -> Result<Option<Waited>> {
         Ok(Some(Waited { pid, change, usage }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::process::{Child, Command, Stdio};
+
+    fn cat() -> Child {
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn signal(child: &Child, signal: i32) {
+        // SAFETY: a call with numbers only.
+        assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+    }
+
+    #[test]
+    fn a_running_child_has_nothing_to_tell_and_a_stranger_is_none_of_ours() {
+        let mut child = cat();
+        let no_hang = How { no_hang: true, ..How::default() };
+        assert!(wait(Whom::Pid(child.id() as i32), no_hang).unwrap().is_none());
+        for pid in [1, 0, -1, i32::MIN] {
+            assert_eq!(wait(Whom::Pid(pid), no_hang).map(drop), Err(Error::ECHILD));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn stops_and_continues_are_told_on_request_by_pid_and_by_pidfd() {
+        let mut child = cat();
+        let pid = child.id() as i32;
+        let pidfd = crate::sys::pidfd::open(pid).unwrap();
+        let stopped = How { stopped: true, ..How::default() };
+        let continued = How { continued: true, not_exited: true, ..How::default() };
+        for whom in [Whom::Pid(pid), Whom::Pidfd(pidfd.as_fd())] {
+            signal(&child, libc::SIGSTOP);
+            let told = wait(whom, stopped).unwrap().unwrap();
+            assert_eq!((told.pid, told.change), (pid, Change::Stopped(libc::SIGSTOP)));
+            signal(&child, libc::SIGCONT);
+            let told = wait(whom, continued).unwrap().unwrap();
+            assert_eq!((told.pid, told.change), (pid, Change::Continued));
+        }
+        signal(&child, libc::SIGTERM);
+        let told = wait(Whom::Pidfd(pidfd.as_fd()), How::default()).unwrap().unwrap();
+        let killed = Change::Killed { signal: libc::SIGTERM, core_dumped: false };
+        assert_eq!((told.pid, told.change), (pid, killed));
+        assert!(child.wait().is_err(), "it was left to be waited for again");
+    }
+
+    #[test]
+    fn a_child_that_is_left_can_be_waited_for_again_with_its_usage() {
+        let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 5";
+        let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let leave = How { leave: true, ..How::default() };
+        for how in [leave, leave, How::default()] {
+            let told = wait(Whom::Pid(child.id() as i32), how).unwrap().unwrap();
+            assert_eq!(told.change, Change::Exited(5));
+            let usage = told.usage;
+            assert!(usage.ru_utime.tv_sec + usage.ru_utime.tv_usec > 0);
+            assert!(usage.ru_maxrss > 0);
+        }
+        assert!(child.wait().is_err());
+        let gone = wait(Whom::Pid(child.id() as i32), How::default());
+        assert_eq!(gone.map(drop), Err(Error::ECHILD));
+    }
+
+    #[test]
+    fn a_status_word_is_decoded_as_wait_does() {
+        assert_eq!(Change::from_status(3 << 8), Change::Exited(3));
+        assert_eq!(Change::from_status(9), Change::Killed { signal: 9, core_dumped: false });
+        assert_eq!(Change::from_status(6 | 0x80), Change::Killed { signal: 6, core_dumped: true });
+        assert_eq!(Change::from_status(0x137f), Change::Stopped(0x13));
+        assert_eq!(Change::from_status(0xffff), Change::Continued);
+    }
+}

@@ -4,6 +4,7 @@
 
 #[path = "../../src/sys/isolation.rs"]
 mod isolation;
+pub mod process;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -5,22 +5,21 @@
 //! back after such a spawn, and there is one such spawn at a time, or one could read what another
 //! has caused. Until it is written back the process's /proc files belong to root.
 
-use std::sync::{Mutex, MutexGuard};
-
 use super::calls;
+use super::lock::{Held, ProcessLock};
 
-static ALONE: Mutex<()> = Mutex::new(());
+static ALONE: ProcessLock = ProcessLock::new();
 
 /// Puts the attribute back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Dumpable {
     before: Option<usize>,
-    _alone: MutexGuard<'static, ()>,
+    _alone: Held,
 }
 
 impl Dumpable {
     pub(super) fn hold() -> Dumpable {
-        let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let alone = ALONE.lock();
         Dumpable { before: calls::prctl(libc::PR_GET_DUMPABLE, 0).ok(), _alone: alone }
     }
 }

@@ -15,6 +15,7 @@ mod clone;
 mod descriptors;
 mod dumpable;
 mod exec;
+mod lock;
 mod paths;
 mod plan;
 mod probe;

@@ -9,14 +9,15 @@
 //! it holds: a program may have closed it behind our back, and what is there now is the program's.
 
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
+use super::lock::{Held, ProcessLock};
 use crate::error::{Error, Result};
 use crate::sys::{check, retry};
 
 /// Enough for three streams, a channel, and as many again. Each is a descriptor less for the
 /// program for good.
-const SPARES: usize = 8;
+const SPARE_COUNT: usize = 8;
 
 /// What a lease has to save: below, copying the table is as cheap as the lease's two calls for each
 /// source.
@@ -26,24 +27,17 @@ const WORTHWHILE: RawFd = 64;
 /// it.
 const LOWEST: RawFd = 3;
 
-#[derive(Clone, Copy)]
-struct Reserve {
-    null: Option<RawFd>,
-    spares: [RawFd; SPARES],
-    filled: bool,
-}
+/// The number of the null device that children get, or -1.
+static NULL: AtomicI32 = AtomicI32::new(-1);
 
-/// Locked only while numbers are made or looked at.
-static RESERVE: Mutex<Reserve> =
-    Mutex::new(Reserve { null: None, spares: [-1; SPARES], filled: false });
+/// Numbers to lend, or -1.
+static SPARES: [AtomicI32; SPARE_COUNT] = [const { AtomicI32::new(-1) }; SPARE_COUNT];
 
-/// Locked for as long as a lease lasts, which is until a child executes.
-static LEASED: Mutex<()> = Mutex::new(());
+/// Somebody has filled the spares, or is doing it.
+static FILLED: AtomicBool = AtomicBool::new(false);
 
-fn reserve() -> MutexGuard<'static, Reserve> {
-    // Whoever panicked left plain numbers behind, each of which is looked at before its use.
-    RESERVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
+/// Held for as long as a lease lasts, which is until a child executes.
+static LEASED: ProcessLock = ProcessLock::new();
 
 /// Whether a number holds `/dev/null`.
 fn is_ours(number: RawFd) -> bool {
@@ -77,8 +71,7 @@ fn placeholder(null: RawFd) -> Result<OwnedFd> {
 
 /// Takes the reserve if nobody has yet, as far as it can be had.
 pub(super) fn fill() {
-    let is_filled = reserve().filled;
-    if !is_filled {
+    if !FILLED.load(Ordering::Relaxed) {
         let _ = null();
     }
 }
@@ -86,23 +79,25 @@ pub(super) fn fill() {
 /// A descriptor of `/dev/null` that stays open, to be a child's source. The first call also takes
 /// the reserve, while low numbers are free.
 pub(super) fn null() -> Result<RawFd> {
-    let mut reserve = reserve();
-    let null = match reserve.null.filter(|null| is_ours(*null)) {
-        Some(null) => null,
-        None => {
+    let before = NULL.load(Ordering::Relaxed);
+    let null = if before >= 0 && is_ours(before) {
+        before
+    } else {
+        let opened = open_null()?;
+        let number = opened.as_raw_fd();
+        match NULL.compare_exchange(before, number, Ordering::Relaxed, Ordering::Relaxed) {
             // Kept for the life of the process, as a number: an OwnedFd would close it one day,
             // when it may be somebody else's.
-            let null = open_null()?.into_raw_fd();
-            reserve.null = Some(null);
-            null
+            Ok(_) => opened.into_raw_fd(),
+            // Another thread was faster.
+            Err(theirs) => theirs,
         }
     };
-    if !reserve.filled {
+    if !FILLED.swap(true, Ordering::Relaxed) {
         // What cannot be had now is done without: a spare only saves time.
-        reserve.filled = true;
-        for spare in &mut reserve.spares {
+        for spare in &SPARES {
             match placeholder(null) {
-                Ok(placeholder) => *spare = placeholder.into_raw_fd(),
+                Ok(placeholder) => spare.store(placeholder.into_raw_fd(), Ordering::Relaxed),
                 Err(_) => break,
             }
         }
@@ -120,15 +115,15 @@ struct Loan {
 /// Low numbers that stand for high sources until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
-    _alone: Option<MutexGuard<'static, ()>>,
+    _alone: Option<Held>,
     null: RawFd,
-    loans: [Option<Loan>; SPARES],
+    loans: [Option<Loan>; SPARE_COUNT],
 }
 
 impl Lease {
     /// Nothing lent: every source stands for itself.
     pub(super) fn none() -> Lease {
-        Lease { _alone: None, null: -1, loans: [None; SPARES] }
+        Lease { _alone: None, null: -1, loans: [None; SPARE_COUNT] }
     }
 
     /// Lends numbers to the highest of `sources`, which are sorted, when that pays. Nothing is lent
@@ -142,18 +137,17 @@ impl Lease {
         if highest < WORTHWHILE {
             return Ok(lease);
         }
-        let alone = match LEASED.try_lock() {
-            Ok(alone) => alone,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(lease),
-        };
-        let Reserve { null, spares, .. } = *reserve();
-        let Some(null) = null.filter(|null| is_ours(*null)) else { return Ok(lease) };
+        let Some(alone) = LEASED.try_lock() else { return Ok(lease) };
+        let null = NULL.load(Ordering::Relaxed);
+        if null < 0 || !is_ours(null) {
+            return Ok(lease);
+        }
 
         // The highest sources first, for as long as there are spares below them.
         let mut rest = sources.iter().rev().copied().peekable();
         let mut limit = 0;
-        let ours = spares.into_iter().filter(|spare| *spare >= 0 && is_ours(*spare));
+        let spares = SPARES.iter().map(|spare| spare.load(Ordering::Relaxed));
+        let ours = spares.filter(|spare| *spare >= 0 && is_ours(*spare));
         for (loan, spare) in lease.loans.iter_mut().zip(ours) {
             match rest.next_if(|source| *source >= WORTHWHILE && *source > spare) {
                 Some(source) => *loan = Some(Loan { source, spare }),
@@ -198,5 +192,5 @@ impl Drop for Lease {
 
 /// Whether a child that copies the table up to `limit` pays more than a lease would cost.
 pub(super) fn is_high(limit: u32) -> bool {
-    limit > WORTHWHILE as u32
+    limit > 2 * WORTHWHILE as u32
 }

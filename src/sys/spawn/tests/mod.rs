@@ -1,8 +1,12 @@
 //! Tests with real children, and what they share.
 
 mod attributes;
+mod descriptors;
+mod failures;
 mod isolation;
 mod paths;
+mod process_state;
+mod slots;
 
 use isolation::isolated;
 
@@ -73,6 +77,24 @@ fn main_positions() -> Vec<Switches> {
         all.extend([on, Switches { clone3: false, ..on }, Switches { close_range: false, ..on }]);
     }
     all
+}
+
+/// What every spawn does without where there is no `clone3`, found out by the first.
+fn without_clone3() -> Fallbacks {
+    if probe::CLONE3.may_be() {
+        Fallbacks::empty()
+    } else {
+        Fallbacks::OLDER_CLONE | Fallbacks::HANDLERS_ONE_BY_ONE
+    }
+}
+
+fn is_root() -> bool {
+    // SAFETY: asking for our own user id cannot fail.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    if !is_root {
+        eprintln!("skipped: only root may do this");
+    }
+    is_root
 }
 
 /// A directory that is removed with what is in it.
