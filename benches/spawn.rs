@@ -40,7 +40,7 @@ fn main() {
         }
     };
 
-    let plain = |options: Options| compare(&program, options, |_| {}, ROUNDS);
+    let plain = |options: Options| compare(&program, options, |command| command, ROUNDS);
     row("default", &|| plain(Options::default()));
     for (name, path) in [
         ("path: shared memory", SpawnPath::SharedMemory),
@@ -54,15 +54,15 @@ fn main() {
         let facilities = Facilities::all() - Facilities::SHARED_TABLE;
         plain(Options { facilities, ..Options::default() })
     });
-    let attributes: [(&str, fn(&mut Command)); 6] = [
-        ("cwd", |command| drop(command.current_dir("/"))),
-        ("detached", |command| drop(command.detached(true))),
-        ("uid and gid", |command| drop(command.uid(65534).gid(65534))),
+    let attributes: [(&str, fn(&mut Command) -> &mut Command); 6] = [
+        ("cwd", |command| command.current_dir("/")),
+        ("detached", |command| command.detached(true)),
+        ("uid and gid", |command| command.uid(65534).gid(65534)),
         ("uid, gid, cwd and detached", |command| {
-            command.uid(65534).gid(65534).current_dir("/").detached(true);
+            command.uid(65534).gid(65534).current_dir("/").detached(true)
         }),
-        ("all signals reset", |command| drop(command.reset_all_signals(true))),
-        ("inherit_unlisted", |command| drop(command.inherit_unlisted(true))),
+        ("all signals reset", |command| command.reset_all_signals(true)),
+        ("inherit_unlisted", |command| command.inherit_unlisted(true)),
     ];
     for (name, attribute) in attributes {
         row(name, &|| compare(&program, Options::default(), attribute, ROUNDS));
@@ -84,7 +84,7 @@ fn main() {
     row("2,000 children alive", &|| {
         let lp = EventLoop::with_options(Options::default()).expect("a loop");
         let children = sleepers(&lp, 2_000);
-        let row = compare_on(&lp, &program, |_| {}, ROUNDS);
+        let row = compare_on(&lp, &program, |command| command, ROUNDS);
         for child in children {
             child.kill(libc::SIGKILL).expect("it is alive");
         }
@@ -128,7 +128,7 @@ impl Row {
 fn compare(
     program: &Program,
     options: Options,
-    attributes: impl Fn(&mut Command),
+    attributes: impl Fn(&mut Command) -> &mut Command,
     rounds: usize,
 ) -> Row {
     let lp = EventLoop::with_options(options).expect("a loop");
@@ -138,7 +138,7 @@ fn compare(
 fn compare_on(
     lp: &EventLoop,
     program: &Program,
-    attributes: impl Fn(&mut Command),
+    attributes: impl Fn(&mut Command) -> &mut Command,
     rounds: usize,
 ) -> Row {
     let mut command = Command::new(program.path());

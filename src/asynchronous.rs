@@ -63,8 +63,8 @@ impl Asyncs {
     }
 
     /// Calls the callbacks of what was sent, in the order sent.
-    pub(crate) fn call_woken(&self) {
-        loop {
+    pub(crate) fn call_woken(&self, lp: &LoopInner) {
+        while !lp.is_halted() {
             let key = self.ready.borrow_mut().next();
             let Some(key) = key else { break };
             let index = usize::try_from(key).unwrap_or(usize::MAX);

@@ -29,6 +29,17 @@
 //! The names are libuv's where libuv has one, and each item says where it differs from libuv and
 //! why. What the design leaves open and how it was decided is in `ARCHITECTURE.md`.
 
+// What the kernel, a peer or a caller can cause is an error value; only tests assert by panicking.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
+// The README's first program is compiled and run like every other example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod asynchronous;
 mod error;
 mod event_loop;
@@ -44,7 +55,7 @@ mod timer;
 
 pub use asynchronous::{Async, AsyncSender};
 pub use error::{Error, Result};
-pub use event_loop::{EventLoop, Facilities, LoopRef, Metrics, Options, Reaping, RunMode};
+pub use event_loop::{EventLoop, Facilities, Halter, LoopRef, Metrics, Options, Reaping, RunMode};
 pub use handle::{AnyHandle, FromAny, Handle, HandleKind};
 pub use hooks::{Check, Idle, Prepare};
 pub use poll::{Poll, PollEvents};

@@ -62,6 +62,9 @@ pub(crate) struct PollNode {
     base: Base,
     callback: Slot<Callback>,
     wanted: Cell<PollEvents>,
+    /// The batch that was being worked off when the watch last ended: events in it were fetched for
+    /// the old watch, also if another has begun since.
+    ended_in: Cell<Option<u64>>,
     watcher: Cell<WatcherKey>,
     source: RefCell<Option<Rc<dyn AsFd>>>,
 }
@@ -69,6 +72,7 @@ pub(crate) struct PollNode {
 impl PollNode {
     fn leave(&self) {
         self.wanted.set(PollEvents::empty());
+        self.ended_in.set(Some(self.base.lp().inner().watchers.batch_number()));
         let key = self.watcher.get();
         if !key.is_none() && self.base.lp().inner().is_ours() {
             // Taking something out cannot fail; it waits for the next flush.
@@ -93,7 +97,8 @@ impl Node for PollNode {
     }
 
     fn io(self: Rc<Self>, events: u32) {
-        if !self.base.is_active() {
+        let batch = self.base.lp().inner().watchers.batch_number();
+        if !self.base.is_active() || self.ended_in.get() == Some(batch) {
             return;
         }
         let mut bits = events;
@@ -182,6 +187,7 @@ impl Poll {
             base,
             callback: Slot::empty(),
             wanted: Cell::new(PollEvents::empty()),
+            ended_in: Cell::new(None),
             watcher: Cell::new(WatcherKey::NONE),
             source: RefCell::new(Some(Rc::new(source))),
         })

@@ -32,6 +32,9 @@ pub(crate) struct SignalNode {
     /// 0 when not started.
     signum: Cell<i32>,
     once: Cell<bool>,
+    /// Started since the closure was last called: a one-shot watcher that its own callback starts
+    /// anew waits for the next signal.
+    started: Cell<bool>,
     /// The port's count up to which this watcher has been told.
     told: Cell<u32>,
 }
@@ -67,10 +70,12 @@ impl SignalNode {
         let stopping = OnUnwind::new(|| self.stop_and_drop());
         let once = self.once.get();
         let handle = Signal(self.clone());
+        self.started.set(false);
         self.callback.call(|callback| callback(&handle, event));
         stopping.passed();
-        // libuv's order: a one-shot watcher stops after its callback, unless that started it anew.
-        if once && self.once.get() && self.signum.get() == event.signum {
+        // libuv's order: a one-shot watcher stops after its callback. libuv stops it also when the
+        // callback has started it anew for the same signal, which nobody can want.
+        if once && !self.started.get() {
             self.leave();
         }
         if self.signum.get() == 0 {
@@ -96,7 +101,7 @@ impl Node for SignalNode {
             return;
         }
         let caught = port.caught(signum);
-        while self.signum.get() == signum && self.told.get() != caught {
+        while self.signum.get() == signum && self.told.get() != caught && !lp.is_halted() {
             self.told.set(self.told.get().wrapping_add(1));
             let (sender_pid, sender_uid) = port.sender(signum);
             self.call(SignalEvent { signum, sender_pid, sender_uid });
@@ -123,11 +128,13 @@ pub(crate) fn deliver(lp: &LoopInner) {
     for queue in [&lp.signals, &lp.signals_once] {
         let mut resumed = queue.begin();
         loop {
-            while let Some(node) = queue.next() {
+            while !lp.is_halted()
+                && let Some(node) = queue.next()
+            {
                 node.work();
             }
             // What was caught since the interruption is for those before it as well.
-            if !resumed {
+            if !resumed || lp.is_halted() {
                 break;
             }
             resumed = queue.begin();
@@ -140,9 +147,9 @@ pub(crate) fn deliver(lp: &LoopInner) {
 ///
 /// Any number of watchers, in any number of loops and threads, may watch the same signal; each is
 /// called. The kernel merges standard signals that are sent faster than they are caught. While a
-/// signal has a watcher, its default action is off; with the last watcher gone, the signal does
-/// what it did before the first: the default action, nothing, or the handler that was there (libuv
-/// sets the default). A handler that other code had installed is called in any case.
+/// signal has a watcher it goes to the watchers alone; with the last one gone, the signal does what
+/// it did before the first: the default action, nothing, or the handler that was there (libuv sets
+/// the default).
 ///
 /// ```
 /// use blacklight::{EventLoop, RunMode, Signal};
@@ -173,6 +180,7 @@ impl Signal {
             callback: Slot::empty(),
             signum: Cell::new(0),
             once: Cell::new(false),
+            started: Cell::new(false),
             told: Cell::new(0),
         })
         .map(Signal)
@@ -211,6 +219,10 @@ impl Signal {
         }
         let lp = node.base.lp().inner();
         lp.usable()?;
+        // 0 is also what a watcher that is not started has for a number.
+        if signum == 0 {
+            return Err(Error::EINVAL);
+        }
         if node.signum.get() != signum || node.once.get() != once {
             let port = lp.signal_port()?;
             port.watch(signum)?;
@@ -225,6 +237,7 @@ impl Signal {
             node.base.activate();
             node.queue(lp).push_back(&node.base);
         }
+        node.started.set(true);
         drop(node.callback.set(callback));
         Ok(())
     }

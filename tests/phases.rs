@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use blacklight::prelude::*;
 use support::{Log, isolated};
-use tools::fill;
+use tools::{fill, raise};
 
 /// A loop with something to do in every phase; the check hook stops it.
 fn one_of_each(log: &Log) -> (EventLoop, Vec<Box<dyn std::any::Any>>) {
@@ -196,7 +196,7 @@ fn signals_come_after_all_other_descriptors_of_the_batch() {
         let l = log.clone();
         // Started, and caught, before the others: the kernel lists the signal pipe first.
         signal.start(libc::SIGUSR1, move |_, _| l.add("signal")).unwrap();
-        blacklight::kill(std::process::id() as i32, libc::SIGUSR1).unwrap();
+        raise(libc::SIGUSR1);
         let mut kept = Vec::new();
         for name in ["one", "two"] {
             let (reader, writer) = std::io::pipe().unwrap();

@@ -199,10 +199,9 @@ impl Job {
             return;
         }
         self.ending.set(true);
-        let kill_at = Instant::now() + time;
-        if self.kill_at.get().is_none_or(|earlier| kill_at < earlier) {
-            self.kill_at.set(Some(kill_at));
-        }
+        // A time past the end of time never comes.
+        let kill_at = Instant::now().checked_add(time);
+        self.kill_at.set([self.kill_at.get(), kill_at].into_iter().flatten().min());
         let job = self.clone();
         let looking =
             self.look.start_duration(Duration::ZERO, LOOK_AGAIN, move |_| job.look_at_group());
@@ -278,6 +277,7 @@ impl Job {
         }
         let Some(on_over) = self.on_over.take() else { return };
         self.linger.stop();
+        self.look.stop();
         self.process.take();
         on_over(self);
     }

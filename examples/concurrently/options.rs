@@ -121,7 +121,8 @@ fn name_all(given: Vec<String>, commands: Vec<OsString>) -> Vec<(String, OsStrin
 /// The name of the program that a shell command begins with, as far as one can tell.
 fn program_of(command: &OsStr) -> String {
     let text = command.to_string_lossy();
-    let first = text.split_whitespace().next().unwrap_or_default();
+    let separates = |c: char| c.is_whitespace() || ";&|()<>".contains(c);
+    let first = text.split(separates).find(|word| !word.is_empty()).unwrap_or_default();
     let name = Path::new(first).file_name().map_or("sh".into(), OsStr::to_string_lossy);
     name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect()
 }

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
+use super::halt::HaltFlag;
 use super::metrics::Counters;
 use super::options::{Facilities, Options};
 use super::queue::{AllHandles, Queue};
@@ -53,6 +54,7 @@ pub(crate) struct LoopInner {
     requests: Cell<usize>,
     pub(crate) stop: Cell<bool>,
     pub(crate) running: Cell<bool>,
+    pub(crate) halted: HaltFlag,
     dropped: Cell<bool>,
     mark: Cell<u32>,
     read_buffer: Cell<Option<Box<[u8]>>>,
@@ -85,6 +87,7 @@ impl LoopInner {
             requests: Cell::new(0),
             stop: Cell::new(false),
             running: Cell::new(false),
+            halted: HaltFlag::default(),
             dropped: Cell::new(false),
             mark: Cell::new(fork_mark::current()?),
             read_buffer: Cell::new(None),
@@ -107,6 +110,11 @@ impl LoopInner {
     /// the parent otherwise must not be touched.
     pub(crate) fn is_ours(&self) -> bool {
         fork_mark::is_current(self.mark.get())
+    }
+
+    /// Whether no callback may be called any more; to be asked before each.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.is_set()
     }
 
     pub(crate) fn enlist(&self, base: &Base) {
@@ -136,6 +144,10 @@ impl LoopInner {
     }
 
     pub(crate) fn is_alive(&self) -> bool {
+        !self.dropped.get() && self.is_runnable()
+    }
+
+    fn is_runnable(&self) -> bool {
         self.is_busy() || !self.pending.is_empty() || !self.closing.is_empty()
     }
 
@@ -145,7 +157,8 @@ impl LoopInner {
 
     /// The handle has something to report in the pending phase. It stays there until its turn.
     pub(crate) fn enqueue_pending(&self, base: &Base) {
-        if !base.queued.is_linked() {
+        // Of a dropped loop nobody would take it off the queue again.
+        if !base.queued.is_linked() && !self.dropped.get() {
             base.hold();
             self.pending.push_back(base);
         }
@@ -223,8 +236,15 @@ impl LoopInner {
 
     /// The loop is being dropped: every handle is closed without a callback, its descriptors are
     /// closed and its closures dropped.
+    ///
+    /// Dropping a closure runs code of the user's, which may use any handle of this loop. So that
+    /// it cannot put one back on a queue, all of them are closed handles before the first closure
+    /// is dropped: closing them does nothing any more, and starting is an error.
     pub(crate) fn discard(&self) {
         self.dropped.set(true);
+        for node in self.handles.snapshot() {
+            node.base().set_closed();
+        }
         let hooks = [&self.idle, &self.prepare, &self.check];
         let others = [&self.pending, &self.closing, &self.exits, &self.signals, &self.signals_once];
         for queue in hooks.into_iter().chain(others) {

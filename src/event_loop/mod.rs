@@ -3,6 +3,7 @@
 //! `run` has the phases, `inner` the state, `queue` the lists of handles, `timers` the heap,
 //! `watchers` the descriptors.
 
+mod halt;
 mod inner;
 mod metrics;
 mod options;
@@ -17,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use halt::Halter;
 pub(crate) use inner::LoopInner;
 pub use metrics::Metrics;
 pub use options::{Facilities, Options, Reaping};
@@ -154,6 +156,47 @@ impl LoopRef {
         self.0.stop.set(true);
     }
 
+    /// The end for other threads of [`LoopRef::halt`].
+    ///
+    /// It keeps nothing alive: a loop with nothing else to do ends by itself.
+    ///
+    /// ```
+    /// use blacklight::{Async, EventLoop, Handle, RunMode};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let _for_ever = Async::new(&lp, |_| {})?;
+    /// let halter = lp.halter()?;
+    /// let thread = std::thread::spawn(move || halter.halt());
+    /// assert!(lp.run(RunMode::Default)?, "it was alive still");
+    /// # thread.join().expect("no panic");
+    /// # Ok::<(), blacklight::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `EINVAL` when the loop has been dropped, `ESTALE` in a forked child; `EMFILE`, `ENFILE` or
+    /// `ENOMEM` from eventfd(2), unless the loop has an [`Async`](crate::Async).
+    pub fn halter(&self) -> Result<Halter> {
+        let inner = self.inner();
+        inner.usable()?;
+        let list = inner.asyncs.list(inner)?;
+        Ok(Halter::new(inner.halted.clone(), list.waker()))
+    }
+
+    /// Ends the loop for good: `run` returns as soon as the running callback has, without calling
+    /// any other, and every later `run` at once. [`LoopRef::stop`] lets the turn end instead.
+    ///
+    /// This is what `process.exit` in Node needs of its loop, in a worker and in
+    /// the main thread: halt, let the callback return, then drop the loop.
+    pub fn halt(&self) {
+        self.0.halted.set();
+    }
+
+    /// Whether the loop has been halted.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.0.is_halted()
+    }
+
     /// Whether there is something to run for: active and referenced handles, requests in flight,
     /// completed requests to report, or handles that are closing (`uv_loop_alive`).
     #[must_use]
@@ -198,8 +241,9 @@ impl LoopRef {
     /// and signal pipe under the old numbers, with everything that is watched in them.
     ///
     /// Until then the child's copy touches nothing that it shares with the parent, `run` is
-    /// `ESTALE`, and signals do what they would do without the loop. Processes that were spawned
-    /// before are the parent's children: their ends are reported like those of adopted ones.
+    /// `ESTALE`, and signals do what they would do without the loop. Children of the parent are not
+    /// the child's: their exits will not be reported, and their handles are not active any more. A
+    /// spawn off the loop that was under way ends with `ECANCELED` here.
     ///
     /// # Errors
     /// `EBUSY` from inside `run`, `EINVAL` when the loop has been dropped, `EMFILE`, `ENFILE` or

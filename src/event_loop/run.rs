@@ -52,11 +52,11 @@ pub(super) fn run(lp: &Rc<LoopInner>, mode: RunMode) -> Result<bool> {
     if !alive {
         lp.update_time();
     }
-    if mode == RunMode::Default && alive && !lp.stop.get() {
+    if mode == RunMode::Default && alive && !lp.stop.get() && !lp.is_halted() {
         lp.update_time();
         run_timers(lp);
     }
-    while alive && !lp.stop.get() {
+    while alive && !lp.stop.get() && !lp.is_halted() {
         turn(lp, mode)?;
         alive = lp.is_alive();
         if mode != RunMode::Default {
@@ -74,8 +74,11 @@ fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
         RunMode::NoWait => false,
     };
     run_pending(lp);
-    walk(&lp.idle);
-    walk(&lp.prepare);
+    walk(lp, &lp.idle);
+    walk(lp, &lp.prepare);
+    if lp.is_halted() {
+        return Ok(());
+    }
     let limit = if may_wait { timeout(lp) } else { Some(0) };
     lp.counters.turn();
     poll(lp, limit)?;
@@ -85,7 +88,7 @@ fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
         }
         run_pending(lp);
     }
-    walk(&lp.check);
+    walk(lp, &lp.check);
     run_closing(lp);
     lp.update_time();
     run_timers(lp);
@@ -113,9 +116,11 @@ pub(super) fn timeout(lp: &LoopInner) -> Option<u64> {
     }
 }
 
-fn walk(queue: &Queue) {
+fn walk(lp: &LoopInner, queue: &Queue) {
     queue.begin();
-    while let Some(node) = queue.next() {
+    while !lp.is_halted()
+        && let Some(node) = queue.next()
+    {
         node.work();
     }
 }
@@ -125,7 +130,7 @@ fn run_pending(lp: &LoopInner) {
     // The handle that is last now is the last of this round; it may leave before its turn, and
     // then the round is a little longer, which is bounded by the rounds.
     let mut rest = lp.pending.len();
-    while rest > 0 {
+    while rest > 0 && !lp.is_halted() {
         rest -= 1;
         let Some(node) = lp.pending.pop_front() else { break };
         node.base().release();
@@ -136,9 +141,14 @@ fn run_pending(lp: &LoopInner) {
 /// Calls the close callbacks, last closed first; handles closed meanwhile wait for the next turn.
 fn run_closing(lp: &LoopInner) {
     lp.closing.begin();
-    while let Some(node) = lp.closing.next() {
+    while !lp.is_halted()
+        && let Some(node) = lp.closing.next()
+    {
         // If this unwinds, the handle is queued still, and the next walk comes back to it.
         node.clone().finish_close();
+        if lp.is_halted() {
+            break;
+        }
         lp.closing.remove(node.base());
         closed(&node);
     }
@@ -164,7 +174,7 @@ fn closed(node: &Rc<dyn Node>) {
 fn run_timers(lp: &LoopInner) {
     // One that a callback starts has a later number and waits for the next turn, as in libuv.
     let (now, before) = (lp.now.get(), lp.next_start.get());
-    loop {
+    while !lp.is_halted() {
         let due = lp.timers.borrow().due(now, before);
         let Some(timer) = due else { break };
         timer.fire();
@@ -181,10 +191,13 @@ fn poll(lp: &Rc<LoopInner>, limit: Option<u64>) -> Result<()> {
     for _ in 0..if ask { FULL_BATCHES } else { 0 } {
         let n = fetch(lp, limit)?;
         dispatch(lp);
-        if n < BATCH {
+        if n < BATCH || lp.is_halted() {
             break;
         }
         limit = Some(0);
+    }
+    if lp.is_halted() {
+        return Ok(());
     }
     process::look_for_exits(lp);
     signal::deliver(lp);
@@ -218,8 +231,10 @@ fn fetch(lp: &LoopInner, limit: Option<u64>) -> Result<usize> {
 
 /// Hands the events of the batch to those they are for.
 fn dispatch(lp: &Rc<LoopInner>) {
-    lp.asyncs.call_woken();
-    while let Some((target, events)) = lp.watchers.next() {
+    lp.asyncs.call_woken(lp);
+    while !lp.is_halted()
+        && let Some((target, events)) = lp.watchers.next()
+    {
         let Some(target) = target else {
             lp.counters.stale();
             continue;
@@ -232,7 +247,7 @@ fn dispatch(lp: &Rc<LoopInner>) {
             Target::Wake => {
                 lp.asyncs.collect();
                 process::collect_spawned(lp);
-                lp.asyncs.call_woken();
+                lp.asyncs.call_woken(lp);
             }
             Target::Signals => lp.signalled.set(true),
             Target::Orphan(key) => lp.children.reap_orphan(lp, *key),

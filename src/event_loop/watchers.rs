@@ -70,6 +70,8 @@ pub(crate) struct Watchers {
     batch: RefCell<Box<[Event]>>,
     position: Cell<usize>,
     fetched: Cell<usize>,
+    /// How many batches have been fetched.
+    batches: Cell<u64>,
 }
 
 fn token(key: u32, generation: u32) -> u64 {
@@ -86,6 +88,7 @@ impl Watchers {
             batch: RefCell::new(Box::default()),
             position: Cell::new(0),
             fetched: Cell::new(0),
+            batches: Cell::new(0),
         })
     }
 
@@ -198,6 +201,11 @@ impl Watchers {
         self.position.get() < self.fetched.get()
     }
 
+    /// The number of the batch that was fetched last.
+    pub(crate) fn batch_number(&self) -> u64 {
+        self.batches.get()
+    }
+
     /// Fetches a new batch; the old one has been worked off. Returns how many there are.
     pub(crate) fn fetch(
         &self,
@@ -213,6 +221,7 @@ impl Watchers {
         let n = self.epoll()?.wait(&mut batch, timeout, fine, mask)?;
         self.position.set(0);
         self.fetched.set(n);
+        self.batches.set(self.batches.get() + 1);
         Ok(n)
     }
 

@@ -5,6 +5,7 @@
 //! [`LOOK_AGAIN`] milliseconds after the last look, because the signal may be blocked, ignored or
 //! somebody else's. An orphan stays the loop's until it has been waited for or handed over.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -175,12 +176,6 @@ impl Children {
 
     /// In a forked child: the children are the parent's, and so is the thread that spawns.
     pub(crate) fn after_fork(&self, lp: &LoopInner) {
-        for node in lp.all_handles() {
-            let node: Rc<dyn std::any::Any> = node;
-            if let Ok(process) = node.downcast::<ProcessNode>() {
-                process.disown();
-            }
-        }
         let keys: Vec<usize> = self.orphans.borrow().iter().map(|(key, _)| key).collect();
         for key in keys {
             // The set is still the parent's, so nothing is told to the kernel.
@@ -190,6 +185,14 @@ impl Children {
         if let Some(off_loop) = self.off_loop.take() {
             off_loop.forget();
         }
+        for node in lp.all_handles() {
+            let node: Rc<dyn Any> = node;
+            if let Ok(process) = node.downcast::<ProcessNode>() {
+                process.after_fork();
+            }
+        }
+        // Their handles are told of the end by now.
+        drop(self.underway.take());
     }
 
     /// The loop is being dropped; its handles have been closed.
@@ -214,7 +217,7 @@ pub(crate) fn look_for_exits(lp: &LoopInner) {
 /// Calls the exit callbacks of the processes that are queued, and lets reapers look for strangers.
 pub(crate) fn report_exits(lp: &LoopInner) {
     let mut rest = lp.exits.len();
-    while rest > 0 {
+    while rest > 0 && !lp.is_halted() {
         rest -= 1;
         let Some(node) = lp.exits.pop_front() else { break };
         node.base().release();

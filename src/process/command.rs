@@ -22,13 +22,15 @@ pub(super) enum Program {
     Descriptor(Arc<OwnedFd>),
 }
 
-/// Where the environment comes from.
-#[derive(Debug, Clone)]
-pub(super) enum Environment {
-    /// This process's, with changes: `None` removes.
-    Changed { clear: bool, changes: BTreeMap<OsString, Option<OsString>> },
-    /// These strings, as they are.
-    Block(Vec<CString>),
+/// Where the environment comes from: this process's with changes, or a block of strings.
+#[derive(Debug, Clone, Default)]
+struct Environment {
+    /// Begins with nothing instead of this process's.
+    clear: bool,
+    /// `None` removes.
+    changes: BTreeMap<OsString, Option<OsString>>,
+    /// Taken as it is, instead of all the above.
+    block: Option<Vec<CString>>,
 }
 
 /// The supplementary groups of a child.
@@ -127,7 +129,7 @@ pub struct Command {
     pub(super) program: Program,
     pub(super) arg0: Option<OsString>,
     pub(super) args: Vec<OsString>,
-    pub(super) environment: Environment,
+    environment: Environment,
     pub(super) current_dir: Option<PathBuf>,
     pub(super) slots: BTreeMap<u32, Stdio>,
     pub(super) inherit_unlisted: bool,
@@ -174,7 +176,7 @@ impl Command {
             program,
             arg0: None,
             args: Vec::new(),
-            environment: Environment::Changed { clear: false, changes: BTreeMap::new() },
+            environment: Environment::default(),
             current_dir: None,
             slots: (0..3).map(|slot| (slot, Stdio::inherit())).collect(),
             inherit_unlisted: false,
@@ -216,14 +218,8 @@ impl Command {
     }
 
     fn changes(&mut self) -> &mut BTreeMap<OsString, Option<OsString>> {
-        if let Environment::Block(_) = self.environment {
-            self.environment = Environment::Changed { clear: false, changes: BTreeMap::new() };
-        }
-        match &mut self.environment {
-            Environment::Changed { changes, .. } => changes,
-            // Replaced just above.
-            Environment::Block(_) => unreachable!("a block was replaced by changes"),
-        }
+        self.environment.block = None;
+        &mut self.environment.changes
     }
 
     /// Sets a variable of the child's environment.
@@ -252,14 +248,14 @@ impl Command {
 
     /// Begins with an empty environment instead of this process's, and forgets what was set.
     pub fn env_clear(&mut self) -> &mut Command {
-        self.environment = Environment::Changed { clear: true, changes: BTreeMap::new() };
+        self.environment = Environment { clear: true, ..Environment::default() };
         self
     }
 
     /// Gives the child exactly these strings as its environment, in this order, duplicates and
     /// strings without `=` included.
     pub fn env_block(&mut self, strings: impl IntoIterator<Item = CString>) -> &mut Command {
-        self.environment = Environment::Block(strings.into_iter().collect());
+        self.environment.block = Some(strings.into_iter().collect());
         self
     }
 
@@ -430,13 +426,13 @@ impl Command {
 
     /// The environment as the kernel takes it; `None` when it is this process's, unchanged.
     pub(super) fn environment_block(&self) -> Result<Option<Vec<CString>>> {
-        let (clear, changes) = match &self.environment {
-            Environment::Block(strings) => return Ok(Some(strings.clone())),
-            Environment::Changed { clear: false, changes } if changes.is_empty() => {
-                return Ok(None);
-            }
-            Environment::Changed { clear, changes } => (*clear, changes),
-        };
+        let Environment { clear, changes, block } = &self.environment;
+        if block.is_some() {
+            return Ok(block.clone());
+        }
+        if !clear && changes.is_empty() {
+            return Ok(None);
+        }
         let mut block = Vec::new();
         let mut push = |key: &OsStr, value: &OsStr| -> Result<()> {
             let key = key.as_bytes();

@@ -23,6 +23,7 @@ use crate::sys::wait::{Change, How, Whom, wait};
 use crate::sys::{epoll, kill, pidfd};
 
 type ExitCallback = Box<dyn FnOnce(&Process, Exit)>;
+type StopCallback = dyn FnMut(&Process, StopEvent);
 type SpawnCallback = Box<dyn FnOnce(&Process, std::result::Result<(), SpawnError>)>;
 
 /// Stops and continuations reported per look, so that a child that is stopped and continued all
@@ -84,7 +85,7 @@ pub(crate) struct ProcessNode {
     is_child: Cell<bool>,
     exit: Cell<Exit>,
     on_exit: Cell<Option<ExitCallback>>,
-    on_stop: Slot<dyn FnMut(&Process, StopEvent)>,
+    on_stop: Slot<StopCallback>,
     stops: RefCell<std::collections::VecDeque<StopEvent>>,
     underway: Cell<Option<Box<Underway>>>,
     outcome: Cell<Option<std::result::Result<(), SpawnError>>>,
@@ -152,11 +153,6 @@ impl ProcessNode {
                 lp.children.look_after(lp, self);
             }
         }
-    }
-
-    /// In a forked child: the process is the parent's child, and is watched from outside.
-    pub(super) fn disown(&self) {
-        self.is_child.set(false);
     }
 
     /// The spawner thread has the child in hand.
@@ -280,6 +276,9 @@ impl ProcessNode {
         }
         match pidfd::exit_status(pidfd.as_fd()) {
             Ok(Some(change)) => Some(Exit::new(change, None)),
+            // A child of ours that cannot be waited for any more is just being buried by somebody
+            // else, and the note comes with that, microseconds later (m: one exit in thousands).
+            Ok(None) if self.is_child.get() => None,
             // It is a zombie that its parent has not waited for: there will be a note when it
             // has, but this process is not the one to wait for that.
             Ok(None) | Err(_) => Some(Exit::UNKNOWN),
@@ -312,8 +311,28 @@ impl ProcessNode {
         self.pidfd.borrow_mut().take()
     }
 
+    /// In a forked child: the parent's children are not ours to wait for, and the thread that was
+    /// to make one is not here. A stranger that was adopted is still one.
+    pub(super) fn after_fork(self: &Rc<Self>) {
+        match self.state.get() {
+            State::Spawning => {
+                self.arrive(Err(SpawnError::new(SpawnStep::Thread, Error::ECANCELED)));
+            }
+            State::Running if self.is_child.get() => {
+                self.state.set(State::Over);
+                drop(self.release_process());
+                self.base.deactivate();
+            }
+            State::Running | State::Ended | State::Over => {}
+        }
+    }
+
     fn send(&self, signum: i32) -> Result<()> {
         let pidfd = self.pidfd.borrow().clone();
+        if pidfd.is_none() && !self.is_child.get() {
+            // A stranger cannot be waited for, so there is nothing to check the number with.
+            return kill::send(self.pid.get(), signum);
+        }
         send(self.pid.get(), pidfd.as_deref(), signum)
     }
 
@@ -393,7 +412,7 @@ impl Node for ProcessNode {
             }
         });
         let process = Process(self.clone());
-        loop {
+        while !self.lp().is_halted() {
             let event = self.stops.borrow_mut().pop_front();
             let Some(event) = event else { break };
             self.lp().counters.callback();
@@ -402,7 +421,7 @@ impl Node for ProcessNode {
             stopping.passed();
         }
         again.passed();
-        if self.state.get() == State::Ended {
+        if self.state.get() == State::Ended && !self.lp().is_halted() {
             self.state.set(State::Over);
             self.base.deactivate();
             drop(self.on_stop.clear());
@@ -416,7 +435,8 @@ impl Node for ProcessNode {
     fn stop(&self) {
         let lp = self.lp();
         let state = self.state.get();
-        if self.awaits_report.replace(false) {
+        // A loop that is being dropped has emptied its queues before.
+        if self.awaits_report.replace(false) && self.base.queued.is_linked() {
             lp.exits.remove(&self.base);
             self.base.release();
         }

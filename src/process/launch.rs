@@ -277,6 +277,7 @@ fn processor_set(processors: &[usize]) -> Result<Vec<u8>, SpawnError> {
 }
 
 /// What the loop's options say, in the spawner's terms.
+#[allow(clippy::needless_update, reason = "tests of the spawner add switches of their own")]
 fn switches(lp: &LoopInner) -> Switches {
     Switches {
         path: lp.options.spawn_path,

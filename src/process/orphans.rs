@@ -78,12 +78,13 @@ pub(super) fn hand_over(orphans: Vec<Orphan>) {
 }
 
 fn find_somebody(state: &mut State) {
-    if let Some((_, waker)) = state.loops.last() {
-        waker.wake();
-        return;
-    }
+    // Before any loop: while there is a thread, the list is its own.
     if let Some(thread) = &state.thread {
         thread.wake();
+        return;
+    }
+    if let Some((_, waker)) = state.loops.last() {
+        waker.wake();
         return;
     }
     // If neither a descriptor nor a thread is to be had, the list waits for the next occasion:

@@ -37,7 +37,7 @@ impl ReaperNode {
     /// Waits for strangers among the dead, and reports each.
     pub(super) fn look(self: &Rc<Self>) {
         for _ in 0..REAPS_PER_TURN {
-            if !self.base.is_active() {
+            if !self.base.is_active() || self.base.lp().inner().is_halted() {
                 return;
             }
             let Some((pid, exit)) = take_stranger() else { return };

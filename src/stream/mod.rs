@@ -131,7 +131,8 @@ pub trait Stream: Handle + sealed::AsStream {
     /// # Errors
     /// `EBADF` when the stream has no descriptor, `EPIPE` when it is not writable, was shut down or
     /// is closing, `EINVAL` for more bytes than can be counted. What writing itself says is for the
-    /// callback, `EPIPE` among it (SIGPIPE is the program's business; Rust ignores it).
+    /// callback, `EPIPE` among it. A socket never raises SIGPIPE; a pipe does, in a program that
+    /// does not ignore it as Rust programs do.
     fn write(
         &self,
         buf: impl Into<Buf>,
@@ -216,7 +217,8 @@ pub trait Stream: Handle + sealed::AsStream {
         write::wants_drain(self.stream())
     }
 
-    /// Has `callback` called whenever the queue, having reached the high-water mark, has run empty.
+    /// Has `callback` called whenever the queue, having reached the high-water mark, has run empty
+    /// while the stream is writable: not after a shutdown.
     ///
     /// # Errors
     /// `EINVAL` when the stream is closing.
@@ -304,6 +306,14 @@ pub trait Stream: Handle + sealed::AsStream {
     /// `EBADF` when there is none.
     fn fileno(&self) -> Result<RawFd> {
         self.stream().fileno()
+    }
+
+    /// A copy of the descriptor, which shares its open file description.
+    ///
+    /// # Errors
+    /// `EBADF` when there is none, `EMFILE` when no number is left for the copy.
+    fn duplicate_fd(&self) -> Result<OwnedFd> {
+        self.stream().with_fd(crate::sys::fd::duplicate)
     }
 
     /// Gives the descriptor back and leaves the stream not open. It may be non-blocking.

@@ -142,7 +142,8 @@ impl StreamNode {
         writable: bool,
         fifo: bool,
     ) -> Result<()> {
-        self.attach_with(fd, fd::Transfer::Plain, readable, writable, fifo)
+        let transfer = if fifo { fd::Transfer::Plain } else { fd::Transfer::Socket };
+        self.attach_with(fd, transfer, readable, writable, fifo)
     }
 
     fn attach_with(
@@ -172,17 +173,20 @@ impl StreamNode {
         let access = flags & libc::O_ACCMODE;
         let (readable, writable) = (access != libc::O_WRONLY, access != libc::O_RDONLY);
         let kind = fd::kind(fd.as_fd())?;
+        if matches!(kind, fd::Kind::File | fd::Kind::Directory) {
+            return Err(Error::EINVAL);
+        }
         let nowait = self.base.lp().inner().has(Facilities::RWF_NOWAIT);
-        let (fd, transfer) = if flags & libc::O_NONBLOCK != 0 {
+        let (fd, transfer) = if kind == fd::Kind::Socket {
+            (fd, fd::Transfer::Socket)
+        } else if flags & libc::O_NONBLOCK != 0 {
             (fd, fd::Transfer::Plain)
-        } else if kind == fd::Kind::Socket {
-            (fd, fd::Transfer::DontWait)
         } else if kind == fd::Kind::Fifo && nowait && fd::knows_nowait(fd.as_fd()) {
             (fd, fd::Transfer::NoWait)
         } else {
             match fd::reopen_nonblocking(fd.as_fd()) {
-                Ok(own) if kind != fd::Kind::File => (own, fd::Transfer::Plain),
-                _ => (fd, fd::Transfer::AfterPoll),
+                Ok(own) => (own, fd::Transfer::Plain),
+                Err(_) => (fd, fd::Transfer::AfterPoll),
             }
         };
         self.attach_with(fd, transfer, readable, writable, kind == fd::Kind::Fifo)

@@ -143,7 +143,9 @@ impl Pipe {
     /// each call, and can still block when another process reads or writes the same pipe.
     ///
     /// # Errors
-    /// `EBUSY` when the pipe is open, `EINVAL` when it is closing. The descriptor is closed then.
+    /// `EBUSY` when the pipe is open; `EINVAL` when it is closing, and for a regular file or a
+    /// directory, which are always ready and which epoll does not take (libuv finds out at the first
+    /// read). The descriptor is closed then.
     pub fn open(&self, fd: impl Into<OwnedFd>) -> Result<()> {
         self.0.open(fd.into())
     }

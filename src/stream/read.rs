@@ -176,7 +176,7 @@ pub(super) fn stop(node: &Rc<StreamNode>) {
 pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
     node.put(Flags::READ_PARTIAL, false);
     for _ in 0..READS_PER_EVENT {
-        if !node.has(Flags::READING) {
+        if !node.has(Flags::READING) || node.base.lp().inner().is_halted() {
             return;
         }
         let mut outcome = (Err(Error::EAGAIN), 0);
@@ -209,7 +209,8 @@ pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
         }
     }
     // Nobody is left who could write more, and all has been read: that is the end.
-    if hung_up && node.has(Flags::READ_PARTIAL) && node.has(Flags::READING) {
+    let open = node.has(Flags::READING) && !node.base.lp().inner().is_halted();
+    if hung_up && node.has(Flags::READ_PARTIAL) && open {
         leave(node);
         node.base.lp().inner().counters.callback();
         call(node, |reader| reader.end(node));

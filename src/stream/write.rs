@@ -63,6 +63,7 @@ pub struct Written {
 }
 
 pub(super) type WriteCallback = Box<dyn FnOnce(&Rc<StreamNode>, Written)>;
+pub(super) type DrainCallback = dyn FnMut(&Rc<StreamNode>);
 pub(super) type ResultCallback = Box<dyn FnOnce(&Rc<StreamNode>, Result<()>)>;
 
 /// Fits a callback that wants the public type.
@@ -95,7 +96,7 @@ pub(crate) struct Writing {
     high_water: Cell<usize>,
     /// The mark was reached and the queue has not been empty since.
     over: Cell<bool>,
-    drain: Slot<dyn FnMut(&Rc<StreamNode>)>,
+    drain: Slot<DrainCallback>,
     /// Waits for the queue to run empty.
     shutdown: Cell<Option<ResultCallback>>,
     /// Has been decided; waits for its turn.
@@ -387,7 +388,9 @@ pub(super) fn report(node: &Rc<StreamNode>) {
         if let Some(callback) = writing.shutdown.take() {
             call(node, Done::Other(callback, end_writing(node)));
         }
-        if writing.over.get() && writing.is_idle() {
+        // Drained means that there may be more, which after a shutdown or a close there may not.
+        let may_write = node.is_writable() && !node.base.lp().inner().is_halted();
+        if writing.over.get() && writing.is_idle() && may_write {
             writing.over.set(false);
             node.base.lp().inner().counters.callback();
             let stopping = OnUnwind::new(|| drop(writing.drain.clear()));
@@ -398,7 +401,8 @@ pub(super) fn report(node: &Rc<StreamNode>) {
     again.passed();
 }
 
-/// Calls one callback; the request is over whether it returns or panics.
+/// Calls one callback, unless the loop is halted; the request is over whether it returns, panics or
+/// is not called.
 fn call(node: &Rc<StreamNode>, done: Done) {
     struct Ended<'a>(&'a StreamNode);
     impl Drop for Ended<'_> {
@@ -407,7 +411,11 @@ fn call(node: &Rc<StreamNode>, done: Done) {
         }
     }
     let _ended = Ended(node);
-    node.base.lp().inner().counters.callback();
+    let lp = node.base.lp().inner();
+    if lp.is_halted() {
+        return;
+    }
+    lp.counters.callback();
     match done {
         Done::Write(callback, written) => callback(node, written),
         Done::Other(callback, result) => callback(node, result),
@@ -566,7 +574,7 @@ pub(super) fn wants_drain(node: &StreamNode) -> bool {
     node.writing.get().is_some_and(|writing| writing.over.get())
 }
 
-pub(super) fn on_drain(node: &StreamNode, drain: Box<dyn FnMut(&Rc<StreamNode>)>) -> Result<()> {
+pub(super) fn on_drain(node: &StreamNode, drain: Box<DrainCallback>) -> Result<()> {
     if node.base.is_closing() {
         return Err(Error::EINVAL);
     }

@@ -175,12 +175,11 @@ pub(crate) fn send(
         message.msg_control = control.bytes.as_mut_ptr().cast();
         message.msg_controllen = space(data) as _;
     }
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: an `IoSlice` has the layout of an iovec; slices and control data outlive the call,
     // which only reads them.
-    retry(|| unsafe {
-        libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) as libc::c_long
-    })
-    .map(|n| n as usize)
+    retry(|| unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, flags) as libc::c_long })
+        .map(|n| n as usize)
 }
 
 /// Has the kernel add the sender's credentials to each message that is received (`SO_PASSCRED`).

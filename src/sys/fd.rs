@@ -119,8 +119,9 @@ pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 pub(crate) enum Transfer {
     /// The description has `O_NONBLOCK`: read(2) and write(2).
     Plain,
-    /// A socket without it: `MSG_DONTWAIT` with each call.
-    DontWait,
+    /// A socket: `MSG_DONTWAIT` with each call, whatever its flags; and `MSG_NOSIGNAL`, so that a
+    /// peer that is gone is `EPIPE` and not a signal to the whole process.
+    Socket,
     /// A pipe without it: `RWF_NOWAIT` with each call (pipes know it since Linux 6.4).
     NoWait,
     /// Neither is to be had: one call after poll(2) has said that it will not block, writing at
@@ -128,6 +129,9 @@ pub(crate) enum Transfer {
     /// the call blocks after all.
     AfterPoll,
 }
+
+/// How sockets are written to (send(2)).
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// poll(2) promises room for this many bytes in a pipe that it calls writable (pipe(7)).
 const PIPE_BUF: usize = libc::PIPE_BUF;
@@ -141,8 +145,8 @@ impl Transfer {
             // SAFETY: `at` points to `room` writable bytes for as long as the call lasts. So it
             // does in the arms below.
             Transfer::Plain => size(|| unsafe { libc::read(number, at, room) }),
-            // SAFETY: as above.
-            Transfer::DontWait => {
+            Transfer::Socket => {
+                // SAFETY: as above.
                 size(|| unsafe { libc::recv(number, at, room, libc::MSG_DONTWAIT) })
             }
             Transfer::NoWait => {
@@ -177,17 +181,22 @@ impl Transfer {
             }
             // SAFETY: an `IoSlice` has the layout of an iovec; `n` of them are there.
             Transfer::Plain => size(|| unsafe { libc::writev(number, at, n) }),
-            Transfer::DontWait => {
+            Transfer::Socket if count == 1 => {
+                let (base, len) = (slices[0].as_ptr().cast(), slices[0].len());
+                // SAFETY: as above.
+                size(|| unsafe { libc::send(number, base, len, SEND_FLAGS) })
+            }
+            Transfer::Socket => {
                 // SAFETY: an all-zero msghdr has no name, no control data and no flags.
                 let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
                 message.msg_iov = at.cast_mut();
                 message.msg_iovlen = count;
                 // SAFETY: the message refers to `n` iovecs that outlive the call, which only
                 // reads them.
-                size(|| unsafe { libc::sendmsg(number, &raw const message, libc::MSG_DONTWAIT) })
+                size(|| unsafe { libc::sendmsg(number, &raw const message, SEND_FLAGS) })
             }
-            // SAFETY: as for writev; -1 writes at the current position, as a pipe needs.
             Transfer::NoWait => {
+                // SAFETY: as for writev; -1 writes at the current position, as a pipe needs.
                 size(|| unsafe { libc::pwritev2(number, at, n, -1, libc::RWF_NOWAIT) })
             }
             Transfer::AfterPoll => {

@@ -3,6 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adopt;
+mod burst;
+mod exits;
 mod foreign_reapers;
+mod forked;
+mod kill;
+mod orphans;
 mod spawn;
 mod stdio;

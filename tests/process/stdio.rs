@@ -22,7 +22,10 @@ fn the_child_has_the_slots_that_are_listed_and_no_others() {
         let dir = Scratch::new();
         let path = dir.join("file");
         let mut command = shell(LIST);
-        command.stdio(5, Stdio::write_file(&path)).stdio(9, Stdio::null()).stdio(7, Stdio::ignore());
+        command
+            .stdio(5, Stdio::write_file(&path))
+            .stdio(9, Stdio::null())
+            .stdio(7, Stdio::ignore());
         let text = says(command.stderr(Stdio::null()));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "'0' -> '/dev/null'");

@@ -15,7 +15,7 @@ use blacklight::{Facilities, LoopRef, Reaping};
 /// Ends this process if the test hangs. No child inherits an alarm.
 pub fn watchdog() {
     // SAFETY: no pointers; nobody handles SIGALRM here.
-    unsafe { libc::alarm(150) };
+    unsafe { libc::alarm(60) };
 }
 
 /// A loop as the environment wants it, under the [`watchdog`].
@@ -146,9 +146,7 @@ pub fn reaps_by_pidfd(lp: &LoopRef) -> bool {
 
 /// Whether the status is promised even when somebody else has waited for the child (DESIGN 4.7).
 pub fn is_exact_for_all(lp: &LoopRef) -> bool {
-    has_pidfds(lp)
-        && lp.options().facilities.contains(Facilities::PIDFD_INFO)
-        && kernel_is(6, 15)
+    has_pidfds(lp) && lp.options().facilities.contains(Facilities::PIDFD_INFO) && kernel_is(6, 15)
 }
 
 /// A pipe; both ends close-on-exec and blocking.
@@ -190,7 +188,7 @@ pub fn until_dead(pidfd: &OwnedFd) {
 /// Waits until a process is no child of ours any more, not even a dead one.
 pub fn until_reaped(pid: i32, pidfd: &OwnedFd) {
     until_dead(pidfd);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while super::children().iter().any(|(child, _)| *child == pid) {
         assert!(Instant::now() < deadline, "{pid} stays a zombie");
         // A pidfd hangs up when its process is reaped (Linux 6.9).
@@ -200,7 +198,7 @@ pub fn until_reaped(pid: i32, pidfd: &OwnedFd) {
 
 /// Waits until `what` is so.
 pub fn until(mut what: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !what() {
         assert!(Instant::now() < deadline, "it never came");
         std::thread::yield_now();

@@ -1,6 +1,7 @@
 //! Small tools of the tests for the loop and its handles: panics, names, and connected streams.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+#![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
 
 use std::cell::Cell;
@@ -23,6 +24,18 @@ pub fn run_panics(lp: &EventLoop, mode: RunMode, message: &str) {
             assert_eq!(text.as_deref(), Some(message));
         }
     }
+}
+
+/// Asserts that a panic comes out of this.
+pub fn unwinds<R>(run: impl FnOnce() -> R) {
+    assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "no panic came out");
+}
+
+/// Raises a signal in this very thread: it has been caught when this returns, while one sent to the
+/// process may be caught by another thread at any time after.
+pub fn raise(signum: i32) {
+    // SAFETY: the callers' signals are handled.
+    assert_eq!(unsafe { libc::raise(signum) }, 0);
 }
 
 /// Counts how many of its tokens are alive: what a closure owns shows when it is dropped.

@@ -1,0 +1,9 @@
+//! The examples do what they say, as programs of their own, on real commands.
+//!
+//! Cargo builds them for `cargo test`; `cargo test --test examples` alone uses those that are there.
+
+mod concurrently;
+mod endings;
+mod program;
+mod small;
+mod terminal;
