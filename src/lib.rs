@@ -52,6 +52,7 @@ mod signal_name;
 mod stream;
 mod sys;
 mod timer;
+mod worker;
 
 pub use asynchronous::{Async, AsyncSender};
 pub use error::{Error, Result};
@@ -68,6 +69,7 @@ pub use signal_name::{signal_name, signal_number};
 pub use stream::{Buf, DescriptorKind, Pipe, Read, ReadInto, Stream, Tcp, WriteId, Written};
 pub use sys::ancillary::Credentials;
 pub use timer::Timer;
+pub use worker::{Worker, WorkerBuilder, WorkerError, WorkerPanic, WorkerRef, WorkerResult};
 
 /// What a program that uses the loop wants in scope: `use blacklight::prelude::*`.
 pub mod prelude {

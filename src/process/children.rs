@@ -247,7 +247,8 @@ impl Drop for Takeover<'_> {
     fn drop(&mut self) {
         drop(self.enlisted.take());
         let lp = self.lp;
-        if !lp.is_alive() && !lp.children.orphans.borrow().is_empty() {
+        let over = !lp.is_alive() || lp.is_halted();
+        if over && !lp.children.orphans.borrow().is_empty() {
             orphans::hand_over(lp.children.take_orphans(lp));
         }
     }
