@@ -41,6 +41,8 @@
 struct Readme;
 
 mod asynchronous;
+#[cfg(feature = "child_process")]
+pub mod child_process;
 mod error;
 mod event_loop;
 mod handle;

@@ -119,6 +119,18 @@ impl Children {
         entry.insert((orphan, watched.unwrap_or(WatcherKey::NONE)));
     }
 
+    /// The handle of a child that is being made was closed.
+    pub(super) fn abandon(&self, lp: &LoopInner, ticket: u64, signals: Vec<i32>) {
+        // The caller has a reference to the handle, so that it is not dropped here.
+        drop(self.underway.borrow_mut().remove(&ticket));
+        // In a forked child the thread's lock may be held for ever.
+        if lp.is_ours()
+            && let Some(off_loop) = &*self.off_loop.borrow()
+        {
+            off_loop.abandon(ticket, signals);
+        }
+    }
+
     /// An orphan's pidfd is readable.
     pub(crate) fn reap_orphan(&self, lp: &LoopInner, key: usize) {
         let reaped = self.orphans.borrow().get(key).is_some_and(|(orphan, _)| orphan.reap());

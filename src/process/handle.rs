@@ -88,6 +88,8 @@ pub(crate) struct ProcessNode {
     on_stop: Slot<StopCallback>,
     stops: RefCell<std::collections::VecDeque<StopEvent>>,
     underway: Cell<Option<Box<Underway>>>,
+    /// The number of the job that the spawner thread does for it.
+    ticket: Cell<u64>,
     outcome: Cell<Option<std::result::Result<(), SpawnError>>>,
     /// Signals to send when there is somebody to send them to.
     queued_signals: RefCell<Vec<i32>>,
@@ -108,6 +110,7 @@ impl ProcessNode {
             on_stop: Slot::empty(),
             stops: RefCell::default(),
             underway: Cell::new(None),
+            ticket: Cell::new(0),
             outcome: Cell::new(None),
             queued_signals: RefCell::default(),
         })
@@ -156,8 +159,9 @@ impl ProcessNode {
     }
 
     /// The spawner thread has the child in hand.
-    pub(super) fn go_underway(self: &Rc<Self>, underway: Underway) {
+    pub(super) fn go_underway(self: &Rc<Self>, ticket: u64, underway: Underway) {
         self.state.set(State::Spawning);
+        self.ticket.set(ticket);
         self.underway.set(Some(Box::new(underway)));
         self.base.activate();
         self.base.request_started();
@@ -174,34 +178,15 @@ impl ProcessNode {
 
     /// The spawner thread is done: what it made is the handle's now, and the callback is due.
     pub(super) fn arrive(self: &Rc<Self>, outcome: std::result::Result<Spawned, SpawnError>) {
-        match outcome {
-            Ok(spawned) if self.base.is_closing() => {
-                let lp = self.lp();
-                for signum in self.queued_signals.take() {
-                    let _gone = send(spawned.pid, spawned.pidfd.as_deref(), signum);
-                }
-                lp.children.add_orphan(lp, spawned.orphan());
+        let outcome = outcome.and_then(|spawned| self.begin(spawned));
+        if outcome.is_ok() {
+            for signum in self.queued_signals.take() {
+                let _gone = self.send(signum);
             }
-            Ok(spawned) => {
-                let begun = self.begin(spawned);
-                if begun.is_ok() {
-                    for signum in self.queued_signals.take() {
-                        let _gone = self.send(signum);
-                    }
-                } else {
-                    self.state.set(State::Over);
-                }
-                self.outcome.set(Some(begun));
-            }
-            Err(_) if self.base.is_closing() => {}
-            Err(error) => {
-                self.state.set(State::Over);
-                self.outcome.set(Some(Err(error)));
-            }
+        } else {
+            self.state.set(State::Over);
         }
-        if self.base.is_closing() {
-            return;
-        }
+        self.outcome.set(Some(outcome));
         self.lp().enqueue_pending(&self.base);
     }
 
@@ -303,6 +288,12 @@ impl ProcessNode {
         }
     }
 
+    fn enqueue_rest(&self) {
+        if self.state.get() == State::Ended || !self.stops.borrow().is_empty() {
+            self.enqueue();
+        }
+    }
+
     /// Ends the watch for its end; the pidfd goes with it.
     fn release_process(&self) -> Option<Arc<OwnedFd>> {
         let lp = self.lp();
@@ -362,7 +353,7 @@ impl ProcessNode {
 }
 
 /// Sends a signal to a process that has not been waited for by us.
-fn send(pid: i32, pidfd: Option<&OwnedFd>, signum: i32) -> Result<()> {
+pub(super) fn send(pid: i32, pidfd: Option<&OwnedFd>, signum: i32) -> Result<()> {
     match pidfd {
         Some(pidfd) => match pidfd::send_signal(pidfd.as_fd(), signum) {
             Err(Error::ENOSYS) => by_number(pid, signum),
@@ -399,18 +390,14 @@ impl Node for ProcessNode {
 
     fn work(self: Rc<Self>) {
         self.awaits_report.set(false);
+        // Whatever a callback does, what is still to be told will be.
+        let again = OnUnwind::new(|| self.enqueue_rest());
         if self.report_outcome() {
+            again.passed();
             // It may have ended meanwhile, which is for after the other descriptors.
-            if self.state.get() == State::Ended || !self.stops.borrow().is_empty() {
-                self.enqueue();
-            }
+            self.enqueue_rest();
             return;
         }
-        let again = OnUnwind::new(|| {
-            if self.state.get() == State::Ended || !self.stops.borrow().is_empty() {
-                self.enqueue();
-            }
-        });
         let process = Process(self.clone());
         while !self.lp().is_halted() {
             let event = self.stops.borrow_mut().pop_front();
@@ -446,7 +433,10 @@ impl Node for ProcessNode {
                 lp.children.add_orphan(lp, Orphan { pid: self.pid.get(), pidfd });
                 self.state.set(State::Over);
             }
-            State::Spawning => {}
+            State::Spawning => {
+                self.state.set(State::Over);
+                lp.children.abandon(lp, self.ticket.get(), self.queued_signals.take());
+            }
             State::Running | State::Ended | State::Over => self.state.set(State::Over),
         }
     }
@@ -586,7 +576,6 @@ impl Process {
         }
         match self.0.state.get() {
             State::Running => self.0.send(signum),
-            State::Spawning if self.0.base.is_closing() => Err(Error::ESRCH),
             State::Spawning => {
                 self.0.queued_signals.borrow_mut().push(signum);
                 Ok(())

@@ -108,7 +108,7 @@ impl Command {
             children.off_loop.replace(Some(off_loop));
         }
         let ticket = children.spawning.ticket();
-        node.go_underway(Underway { ends, callback: Box::new(on_spawned) });
+        node.go_underway(ticket, Underway { ends, callback: Box::new(on_spawned) });
         children.underway.borrow_mut().insert(ticket, node.clone());
         let submitted = match &*children.off_loop.borrow() {
             Some(off_loop) => off_loop.submit(ticket, attributes, switches(inner)),
@@ -277,7 +277,7 @@ fn processor_set(processors: &[usize]) -> Result<Vec<u8>, SpawnError> {
 }
 
 /// What the loop's options say, in the spawner's terms.
-#[allow(clippy::needless_update, reason = "tests of the spawner add switches of their own")]
+#[allow(clippy::needless_update, reason = "there are more switches when tests are compiled")]
 fn switches(lp: &LoopInner) -> Switches {
     Switches {
         path: lp.options.spawn_path,

@@ -9,6 +9,7 @@ mod command;
 mod error;
 mod exit;
 mod handle;
+mod inspect;
 mod launch;
 mod orphans;
 mod owned;

@@ -11,6 +11,7 @@ use super::owned;
 use crate::error::{Error, Result};
 use crate::event_loop::LoopRef;
 use crate::handle::{Base, HandleKind, Node, OnUnwind, Slot, create, handle};
+use crate::sys::kill;
 use crate::sys::wait::{How, Whom, wait};
 
 /// Orphans waited for per turn, so that a flood of them does not hold the loop up.
@@ -50,19 +51,22 @@ impl ReaperNode {
     }
 }
 
-/// The first dead child, if it is nobody's, waited for.
-///
-/// One that is somebody's hides those behind it (`waitid` names the first), until its loop has
-/// waited for it; the next look, 100 ms later at most, finds them.
+/// A dead child that is nobody's, waited for.
 fn take_stranger() -> Option<(i32, Exit)> {
     let _looking = owned::looking();
     let leave = How { no_hang: true, leave: true, ..How::default() };
     let found = wait(Whom::Any, leave).ok().flatten()?;
-    if owned::contains(found.pid) {
-        return None;
+    if !owned::contains(found.pid) {
+        return bury(found.pid);
     }
-    let waited =
-        wait(Whom::Pid(found.pid), How { no_hang: true, ..How::default() }).ok().flatten()?;
+    // `waitid` names the first of the dead, and that one's loop has not come to it yet: those
+    // behind it are to be found one by one. Where the kernel does not list children, they wait.
+    kill::children().into_iter().filter(|pid| !owned::contains(*pid)).find_map(bury)
+}
+
+fn bury(pid: i32) -> Option<(i32, Exit)> {
+    let now = How { no_hang: true, ..How::default() };
+    let waited = wait(Whom::Pid(pid), now).ok().flatten()?;
     Some((waited.pid, Exit::new(waited.change, Some(&waited.usage))))
 }
 

@@ -4,13 +4,14 @@
 //! that or the loop is gone when the spawn is done, an orphan's.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::error::{SpawnError, SpawnStep};
+use super::handle::send;
 use super::orphans::{self, Orphan};
 use super::owned;
 use crate::error::Error;
@@ -30,6 +31,14 @@ pub(super) struct Spawned {
 impl Spawned {
     pub(super) fn orphan(self) -> Orphan {
         Orphan { pid: self.pid, pidfd: self.pidfd }
+    }
+
+    /// Nobody wants it: it gets these signals, and somebody will wait for it.
+    fn cast_off(self, signals: &[i32]) {
+        for signum in signals {
+            let _gone = send(self.pid, self.pidfd.as_deref(), *signum);
+        }
+        orphans::hand_over(vec![self.orphan()]);
     }
 }
 
@@ -82,27 +91,38 @@ struct Job {
 
 type Outcome = (u64, Result<Spawned, SpawnError>);
 
-/// What has been done, until the loop takes it; `None` once the loop is gone.
-type Outcomes = Arc<Mutex<Option<VecDeque<Outcome>>>>;
+/// What the loop and its spawner thread share.
+#[derive(Default)]
+struct Shared {
+    /// What has been done, until the loop takes it.
+    outcomes: VecDeque<Outcome>,
+    /// Jobs whose handle was closed meanwhile, with the signals that were kept for the child.
+    abandoned: HashMap<u64, Vec<i32>>,
+    loop_is_gone: bool,
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The spawner thread of a loop: it lives as long as the loop, because the parent-death signal is
 /// sent when the thread that spawned ends.
 pub(super) struct OffLoop {
     jobs: Sender<Job>,
-    outcomes: Outcomes,
+    shared: Arc<Mutex<Shared>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl OffLoop {
     pub(super) fn start(wake: Waker) -> Result<OffLoop, SpawnError> {
         let (jobs, theirs) = channel();
-        let outcomes: Outcomes = Arc::new(Mutex::new(Some(VecDeque::new())));
-        let shared = outcomes.clone();
+        let shared = Arc::<Mutex<Shared>>::default();
+        let with_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name("blacklight-spawn".into())
-            .spawn(move || work(&theirs, &shared, &wake))
+            .spawn(move || work(&theirs, &with_thread, &wake))
             .map_err(|error| SpawnError::new(SpawnStep::Thread, Error::from(error)))?;
-        Ok(OffLoop { jobs, outcomes, thread: Some(thread) })
+        Ok(OffLoop { jobs, shared, thread: Some(thread) })
     }
 
     pub(super) fn submit(
@@ -118,8 +138,24 @@ impl OffLoop {
     }
 
     pub(super) fn next(&self) -> Option<Outcome> {
-        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        outcomes.as_mut()?.pop_front()
+        lock(&self.shared).outcomes.pop_front()
+    }
+
+    /// Nobody waits for this outcome any more: the child gets the signals that were kept for it and
+    /// is an orphan as soon as it is there. Not left to the loop, which may never run again.
+    pub(super) fn abandon(&self, ticket: u64, signals: Vec<i32>) {
+        let outcome = {
+            let mut shared = lock(&self.shared);
+            let done = shared.outcomes.iter().position(|(of, _)| *of == ticket);
+            let outcome = done.and_then(|at| shared.outcomes.remove(at));
+            if outcome.is_none() {
+                shared.abandoned.insert(ticket, signals.clone());
+            }
+            outcome
+        };
+        if let Some((_, Ok(spawned))) = outcome {
+            spawned.cast_off(&signals);
+        }
     }
 
     /// In a forked child there is no such thread, and its lock may be held for ever.
@@ -131,30 +167,39 @@ impl OffLoop {
 
 impl Drop for OffLoop {
     fn drop(&mut self) {
-        let left = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let spawned = left.into_iter().flatten().filter_map(|(_, outcome)| outcome.ok());
+        let left = {
+            let mut shared = lock(&self.shared);
+            shared.loop_is_gone = true;
+            std::mem::take(&mut shared.outcomes)
+        };
+        let spawned = left.into_iter().filter_map(|(_, outcome)| outcome.ok());
         orphans::hand_over(spawned.map(Spawned::orphan).collect());
         // The thread sees the sender go and ends after the job it is at; nobody waits for it.
         drop(self.thread.take());
     }
 }
 
-fn work(jobs: &Receiver<Job>, outcomes: &Outcomes, wake: &Waker) {
+fn work(jobs: &Receiver<Job>, shared: &Mutex<Shared>, wake: &Waker) {
     sigmask::block_all_in_this_thread();
     let mut spawner = Spawner::new();
     while let Ok(Job { ticket, attributes, switches }) = jobs.recv() {
         let outcome = make(&mut spawner, &attributes, &switches);
         // The child's ends of its pipes are closed before the loop hears of it.
         drop(attributes);
-        let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcomes.as_mut() {
-            Some(outcomes) => outcomes.push_back((ticket, outcome)),
+        let mut with_loop = lock(shared);
+        let signals = match with_loop.abandoned.remove(&ticket) {
+            Some(signals) => signals,
+            None if with_loop.loop_is_gone => Vec::new(),
             None => {
-                let orphan = outcome.ok().map(Spawned::orphan);
-                orphans::hand_over(orphan.into_iter().collect());
+                with_loop.outcomes.push_back((ticket, outcome));
+                drop(with_loop);
+                wake.wake();
+                continue;
             }
+        };
+        drop(with_loop);
+        if let Ok(spawned) = outcome {
+            spawned.cast_off(&signals);
         }
-        drop(outcomes);
-        wake.wake();
     }
 }

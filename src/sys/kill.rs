@@ -1,4 +1,4 @@
-//! Signals sent by number: kill(2), and whose group is whose.
+//! Signals sent by number: kill(2); whose group is whose, and whose child.
 
 use super::check;
 use crate::error::Result;
@@ -29,4 +29,16 @@ pub(crate) fn set_subreaper(on: bool) -> Result<()> {
     let on: libc::c_ulong = on.into();
     // SAFETY: no pointers.
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, on) }).map(drop)
+}
+
+/// The children of this process, dead ones included, as `/proc` lists them (proc_pid_task(5),
+/// "children"); none where the kernel was built without that list.
+pub(crate) fn children() -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let mut pids = Vec::new();
+    for list in lists {
+        pids.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    pids
 }

@@ -4,11 +4,16 @@
 mod support;
 
 mod adopt;
+mod attributes;
 mod burst;
 mod exits;
 mod foreign_reapers;
 mod forked;
+mod inheritance;
 mod kill;
+mod off_loop;
 mod orphans;
+mod reaper;
 mod spawn;
 mod stdio;
+mod stops;
