@@ -8,6 +8,9 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+/// 6.3 ms in all: far longer than a child is between its clone and its exec.
+const BUSY_RETRIES: u32 = 6;
+
 /// The program to execute.
 #[derive(Debug)]
 pub(crate) enum Program {
@@ -141,6 +144,12 @@ pub(crate) struct Attributes {
     pub(crate) reset_signals: ResetSignals,
     /// The signals blocked in the child, bit n-1 for signal n.
     pub(crate) signal_mask: u64,
+    /// How often a program that somebody has open for writing (`ETXTBSY`) is tried again. That
+    /// somebody is mostly a child between its clone and its exec, with a copy of the descriptor that
+    /// wrote the program just now (golang/go#22315). The pauses start at 0.1 ms and double up to
+    /// 3.2 ms, and the spawning thread waits for them. A descriptor that this process itself has
+    /// open is in the new child too, so that trying again does not help.
+    pub(crate) busy_retries: u32,
 }
 
 impl Attributes {
@@ -168,6 +177,7 @@ impl Attributes {
             cgroup: None,
             reset_signals: ResetSignals::Ignored,
             signal_mask: 0,
+            busy_retries: BUSY_RETRIES,
         }
     }
 

@@ -171,6 +171,14 @@ pub(super) fn umask(mask: libc::mode_t) {
     let _ = plain(libc::SYS_umask, [mask as usize]);
 }
 
+/// Waits for less than a second.
+pub(super) fn pause(nanoseconds: u32) {
+    let time = [0, i64::from(nanoseconds)];
+    // SAFETY: struct timespec is two words on every 64-bit processor, and lives during the call. An
+    // early end does no harm.
+    let _ = unsafe { syscall(libc::SYS_nanosleep, [&raw const time as usize, 0]) };
+}
+
 /// Lets other tasks run.
 pub(super) fn sched_yield() {
     let _ = plain(libc::SYS_sched_yield, []);

@@ -236,15 +236,19 @@ fn execute(orders: &Orders<'_>) -> c_int {
     let image = orders.image;
     if let Some(program) = orders.program {
         let program = orders.arrangement.now(program);
-        // SAFETY: the image's vectors are null-ended and live until the child has left.
-        return unsafe { calls::fexecve(program, image.argv(), image.envp()) };
+        return patiently(orders, || {
+            // SAFETY: the image's vectors are null-ended and live until the child has left.
+            unsafe { calls::fexecve(program, image.argv(), image.envp()) }
+        });
     }
     let mut denied = false;
     let mut last = libc::ENOENT;
     for &candidate in image.candidates() {
-        // SAFETY: candidates are NUL-ended, the vectors null-ended; both live until the child has
-        // left.
-        last = unsafe { calls::execve(candidate, image.argv(), image.envp()) };
+        last = patiently(orders, || {
+            // SAFETY: candidates are NUL-ended, the vectors null-ended; both live until the child
+            // has left.
+            unsafe { calls::execve(candidate, image.argv(), image.envp()) }
+        });
         if last == libc::ENOEXEC {
             // SAFETY: as above; the shell's vector is the program's with the shell in front.
             last =
@@ -262,6 +266,21 @@ fn execute(orders: &Orders<'_>) -> c_int {
         }
     }
     if denied { libc::EACCES } else { last }
+}
+
+/// Tries again while the program is busy, as often as the attributes say.
+fn patiently(orders: &Orders<'_>, execute: impl Fn() -> c_int) -> c_int {
+    let mut pause = 100_000;
+    let mut left = orders.attributes.busy_retries;
+    loop {
+        let errno = execute();
+        if errno != libc::ETXTBSY || left == 0 {
+            return errno;
+        }
+        calls::pause(pause);
+        pause = (pause << 1).min(3_200_000);
+        left = left.wrapping_sub(1);
+    }
 }
 
 /// The child's own descriptor table.

@@ -214,7 +214,7 @@ impl Spawner {
         };
 
         let mut fallbacks = attempt.fallbacks(attributes, switches);
-        if attempt.share_table && lease.is_empty() && reserve::is_high(self.arrangement.limit()) {
+        if attempt.share_table && reserve::is_high(self.arrangement.limit()) {
             fallbacks |= Fallbacks::HIGH_LIMIT;
         }
         let made = match (pipe, &self.stack) {

@@ -173,11 +173,6 @@ impl Lease {
         let loan = self.loans.iter().flatten().find(|loan| loan.source == source);
         loan.map_or(source, |loan| loan.spare)
     }
-
-    /// Whether any number is lent.
-    pub(super) fn is_empty(&self) -> bool {
-        self.loans.iter().flatten().next().is_none()
-    }
 }
 
 impl Drop for Lease {

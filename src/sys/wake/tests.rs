@@ -31,7 +31,7 @@ fn keys_come_in_the_order_sent_and_one_ring_announces_them() {
     let mut ready = Ready::default();
     assert_eq!(keys(&list, &mut ready), [3, 0, 4, 1]);
     assert!(ready.is_empty());
-    assert_eq!(keys(&list, &mut ready), []);
+    assert!(keys(&list, &mut ready).is_empty());
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_closed_entry_refuses_sends_and_delivers_nothing() {
     a.close();
     assert_eq!(ready.next(), Some(2));
     assert_eq!(a.send(), Err(Error::EINVAL));
-    assert_eq!(keys(&list, &mut ready), []);
+    assert!(keys(&list, &mut ready).is_empty());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn closing_the_list_releases_what_is_pending_and_refuses_sends() {
     assert_eq!(pending.send(), Err(Error::EINVAL));
     assert_eq!(idle.send(), Err(Error::EINVAL));
     assert_eq!(idle.send(), Err(Error::EINVAL));
-    assert_eq!(keys(&list, &mut Ready::default()), []);
+    assert!(keys(&list, &mut Ready::default()).is_empty());
     let shared = Arc::downgrade(&list.0);
     drop(list);
     assert!(shared.upgrade().is_some(), "the eventfd outlives the loop for its senders");
@@ -131,7 +131,7 @@ fn waking_without_an_entry_makes_the_descriptor_readable() {
     let list = WakeList::new().unwrap();
     list.waker().wake();
     assert_eq!(rings(&list), 1);
-    assert_eq!(keys(&list, &mut Ready::default()), []);
+    assert!(keys(&list, &mut Ready::default()).is_empty());
 }
 
 #[test]

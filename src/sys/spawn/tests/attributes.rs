@@ -1,6 +1,7 @@
 //! Every attribute, observed from a real child on each path.
 
 use std::os::fd::AsRawFd;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use super::*;
@@ -99,6 +100,32 @@ fn a_directory_of_the_path_that_denies_is_passed_over_but_remembered() {
         let mut attributes = command(&["tool"]);
         attributes.envp = Some(vec![CString::new(path.clone()).unwrap()]);
         assert_eq!(output_of(attributes, &switches).0, "found\n");
+    }
+}
+
+#[test]
+fn a_program_that_is_being_written_is_tried_again_as_often_as_asked() {
+    let directory = Scratch::new("busy");
+    let program = directory.path("true");
+    std::fs::copy("/bin/true", &program).unwrap();
+    for switches in main_positions() {
+        // Another process has it open, until its input ends.
+        let writer = File::options().append(true).open(&program).unwrap();
+        let mut cat = std::process::Command::new("/bin/cat")
+            .stdin(Stdio::piped())
+            .stdout(writer)
+            .spawn()
+            .unwrap();
+        let mut attributes = command(&[&program]);
+        attributes.busy_retries = 0;
+        let error = spawn(&attributes, &switches).unwrap_err();
+        assert_eq!((error.step(), error.error()), (SpawnStep::Exec, Error::ETXTBSY));
+        // Whenever its end comes, the child is still trying, or only begins to.
+        attributes.busy_retries = 1000;
+        drop(cat.stdin.take());
+        let child = spawn(&attributes, &switches).unwrap();
+        assert_eq!(finish(&child), Change::Exited(0));
+        cat.wait().unwrap();
     }
 }
 
@@ -214,6 +241,29 @@ fn the_parent_stays_dumpable_after_a_child_with_another_user() {
 }
 
 #[test]
+fn the_parent_stays_dumpable_when_several_threads_spawn_with_another_user() {
+    if !is_root() {
+        return;
+    }
+    isolated(|| {
+        let spawning = || {
+            for _ in 0..100 {
+                let mut attributes = command(&["/no/such/program"]);
+                attributes.uid = Some(1234);
+                spawn(&attributes, &Switches::default()).unwrap_err();
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(spawning);
+            }
+        });
+        // SAFETY: a prctl that takes no pointer.
+        assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }, 1);
+    });
+}
+
+#[test]
 fn no_new_privs_is_set_when_asked_for() {
     let script = "grep NoNewPrivs /proc/self/status";
     assert_eq!(says(script, |a| a.no_new_privs = true), "NoNewPrivs:\t1");
@@ -273,7 +323,7 @@ fn a_signal_ignored_since_the_last_look_is_reset_by_all_or_after_another_look() 
 fn the_parent_death_signal_follows_the_thread_that_spawned() {
     for switches in main_positions() {
         let thread = std::thread::spawn(move || {
-            let mut attributes = command(&["/bin/sleep", "1000"]);
+            let mut attributes = command(&["/bin/sleep", "20"]);
             attributes.parent_death_signal = Some(libc::SIGKILL);
             attributes.uid = is_root().then_some(1234);
             spawn(&attributes, &switches).unwrap()
@@ -287,7 +337,7 @@ fn the_parent_death_signal_follows_the_thread_that_spawned() {
 fn a_child_whose_parent_is_gone_already_kills_itself() {
     for switches in main_positions() {
         let switches = Switches { pose_as: Some(1), ..switches };
-        let mut attributes = command(&["/bin/sleep", "1000"]);
+        let mut attributes = command(&["/bin/sleep", "20"]);
         attributes.parent_death_signal = Some(libc::SIGTERM);
         let child = spawn(&attributes, &switches).unwrap();
         let killed = Change::Killed { signal: libc::SIGTERM, core_dumped: false };

@@ -1,0 +1,233 @@
+//! Handles on their way through a channel: what is sent, what arrives, and Node's names for them.
+//!
+//! A handle on the wire is a descriptor with a name for what the receiver is to make of it.
+//! Invariant: a descriptor is captured when it is given to the channel, not when its turn comes.
+
+use std::fmt;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::{Rc, Weak};
+
+use super::super::value::Value;
+use crate::{DescriptorKind, Error, LoopRef, Pipe, Result, Stream, Tcp};
+
+/// What a handle is, in Node's words (`type` of `NODE_HANDLE`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandleType {
+    /// `net.Socket`: a connection, TCP or Unix.
+    Socket,
+    /// `net.Server`: a listening socket, TCP or Unix.
+    Server,
+    /// `net.Native`: a stream as it is, such as Node's cluster sends.
+    Native,
+    /// `dgram.Socket`: a UDP socket; `udp4` or `udp6`.
+    Datagram {
+        /// Whether it is an IPv6 socket.
+        v6: bool,
+    },
+    /// `dgram.Native`: a UDP socket as it is.
+    NativeDatagram,
+    /// Any descriptor, between two programs of this crate.
+    Descriptor,
+}
+
+impl HandleType {
+    /// The name on the wire.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            HandleType::Socket => "net.Socket",
+            HandleType::Server => "net.Server",
+            HandleType::Native => "net.Native",
+            HandleType::Datagram { .. } => "dgram.Socket",
+            HandleType::NativeDatagram => "dgram.Native",
+            HandleType::Descriptor => "blacklight.Descriptor",
+        }
+    }
+
+    pub(super) fn datagram_family(&self) -> Option<&'static str> {
+        match self {
+            HandleType::Datagram { v6: false } => Some("udp4"),
+            HandleType::Datagram { v6: true } => Some("udp6"),
+            _ => None,
+        }
+    }
+
+    /// The type that an envelope names.
+    pub(super) fn of_envelope(envelope: &Value) -> Option<HandleType> {
+        let family = envelope.get("dgramType").and_then(|family| family.as_str());
+        Some(match envelope.get("type")?.as_str()? {
+            "net.Socket" => HandleType::Socket,
+            "net.Server" => HandleType::Server,
+            "net.Native" => HandleType::Native,
+            "dgram.Socket" => HandleType::Datagram { v6: family == Some("udp6") },
+            "dgram.Native" => HandleType::NativeDatagram,
+            "blacklight.Descriptor" => HandleType::Descriptor,
+            _ => return None,
+        })
+    }
+
+    /// Whether Node sends it again when it was not received: connections only.
+    pub(super) fn is_retried(&self) -> bool {
+        *self == HandleType::Socket
+    }
+}
+
+/// A handle to be sent with a message.
+#[derive(Debug)]
+pub struct SendHandle {
+    pub(super) kind: HandleType,
+    pub(super) descriptor: OwnedFd,
+}
+
+impl SendHandle {
+    /// A connection, which is given away: `stream` is not open afterwards, and the peer sees only
+    /// the receiver's copy when the message has been acknowledged.
+    ///
+    /// # Errors
+    /// `EBUSY` when the stream reads or has requests in flight, `EBADF` when it is not open.
+    pub fn socket(stream: &impl Stream) -> Result<SendHandle> {
+        Ok(SendHandle { kind: HandleType::Socket, descriptor: stream.take_fd()? })
+    }
+
+    /// A copy of a connection, which stays open here (Node's `keepOpen`).
+    ///
+    /// # Errors
+    /// `EBADF` when the stream is not open, `EMFILE` when no descriptor is left for the copy.
+    pub fn socket_kept_open(stream: &impl Stream) -> Result<SendHandle> {
+        Ok(SendHandle { kind: HandleType::Socket, descriptor: stream.duplicate_fd()? })
+    }
+
+    /// A copy of a listening socket: both sides accept its connections from now on.
+    ///
+    /// # Errors
+    /// As [`SendHandle::socket_kept_open`].
+    pub fn server(stream: &impl Stream) -> Result<SendHandle> {
+        Ok(SendHandle { kind: HandleType::Server, descriptor: stream.duplicate_fd()? })
+    }
+
+    /// A descriptor under a type of one's own choice.
+    #[must_use]
+    pub fn new(kind: HandleType, descriptor: impl Into<OwnedFd>) -> SendHandle {
+        SendHandle { kind, descriptor: descriptor.into() }
+    }
+
+    /// Any descriptor. To a node it goes as what it is, if a node can take it.
+    #[must_use]
+    pub fn descriptor(descriptor: impl Into<OwnedFd>) -> SendHandle {
+        SendHandle::new(HandleType::Descriptor, descriptor)
+    }
+
+    /// Makes it fit for a node; `EINVAL` for what would end or poison the node that received it.
+    pub(super) fn for_node(self) -> Result<SendHandle> {
+        let stream = |kind: &HandleType| {
+            matches!(kind, HandleType::Socket | HandleType::Server | HandleType::Native)
+        };
+        let kind = match (DescriptorKind::of(&self.descriptor), self.kind) {
+            (DescriptorKind::Tcp | DescriptorKind::Pipe, HandleType::Descriptor) => {
+                HandleType::Native
+            }
+            (DescriptorKind::Udp, HandleType::Descriptor) => HandleType::NativeDatagram,
+            (DescriptorKind::Tcp | DescriptorKind::Pipe, kind) if stream(&kind) => kind,
+            (
+                DescriptorKind::Udp,
+                kind @ (HandleType::Datagram { .. } | HandleType::NativeDatagram),
+            ) => kind,
+            _ => return Err(Error::EINVAL),
+        };
+        Ok(SendHandle { kind, descriptor: self.descriptor })
+    }
+}
+
+impl From<UdpSocket> for SendHandle {
+    fn from(socket: UdpSocket) -> SendHandle {
+        let v6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
+        SendHandle::new(HandleType::Datagram { v6 }, socket)
+    }
+}
+
+impl From<TcpStream> for SendHandle {
+    fn from(socket: TcpStream) -> SendHandle {
+        SendHandle::new(HandleType::Socket, socket)
+    }
+}
+
+impl From<TcpListener> for SendHandle {
+    fn from(socket: TcpListener) -> SendHandle {
+        SendHandle::new(HandleType::Server, socket)
+    }
+}
+
+/// Stands for a connection of a node's server for as long as it lives: the node counts it
+/// (`server.getConnections`), and its `server.close` waits for it. Keep it beside the connection.
+#[derive(Clone)]
+pub struct SocketToken(#[allow(dead_code, reason = "counted by its references")] Rc<()>);
+
+impl fmt::Debug for SocketToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SocketToken")
+    }
+}
+
+/// The tokens of the connections that came under one key.
+#[derive(Default)]
+pub(super) struct Tokens(Vec<Weak<()>>);
+
+impl Tokens {
+    pub(super) fn make(&mut self) -> SocketToken {
+        self.0.retain(|token| token.strong_count() > 0);
+        let token = Rc::new(());
+        self.0.push(Rc::downgrade(&token));
+        SocketToken(token)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().filter(|token| token.strong_count() > 0).count()
+    }
+}
+
+/// A handle that came with a message.
+#[derive(Debug)]
+pub struct ReceivedHandle {
+    /// What the sender says it is.
+    pub kind: HandleType,
+    /// The descriptor, close-on-exec; the sender may share its open file description.
+    pub descriptor: OwnedFd,
+    /// For a connection of a node's server: to be kept as long as the connection.
+    pub token: Option<SocketToken>,
+}
+
+impl ReceivedHandle {
+    /// The descriptor as a TCP handle of the loop: a connection, or a server to listen with.
+    ///
+    /// # Errors
+    /// As [`Tcp::open`]; `EINVAL` when it is no TCP socket.
+    pub fn into_tcp(self, lp: &LoopRef) -> Result<Tcp> {
+        if DescriptorKind::of(&self.descriptor) != DescriptorKind::Tcp {
+            return Err(Error::EINVAL);
+        }
+        let tcp = Tcp::new(lp)?;
+        tcp.open(self.descriptor)?;
+        Ok(tcp)
+    }
+
+    /// The descriptor as a pipe handle of the loop.
+    ///
+    /// # Errors
+    /// As [`Pipe::open`]; `EINVAL` when it is neither a pipe nor a Unix stream socket.
+    pub fn into_pipe(self, lp: &LoopRef) -> Result<Pipe> {
+        if DescriptorKind::of(&self.descriptor) != DescriptorKind::Pipe {
+            return Err(Error::EINVAL);
+        }
+        let pipe = Pipe::new(lp)?;
+        pipe.open(self.descriptor)?;
+        Ok(pipe)
+    }
+}
+
+impl AsFd for ReceivedHandle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}

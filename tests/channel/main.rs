@@ -1,0 +1,8 @@
+//! The IPC channel: between two programs of this crate, and with a real node in both directions.
+
+#![cfg(feature = "child_process")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod node_child;
