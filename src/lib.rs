@@ -47,6 +47,7 @@ mod error;
 mod event_loop;
 mod handle;
 mod hooks;
+pub mod os;
 mod poll;
 mod process;
 mod signal;

@@ -1,5 +1,12 @@
 //! Workers: how they end, what they leave behind, and who is told.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests assert by panicking"
+)]
+
 mod support;
 
 use std::cell::RefCell;

@@ -40,7 +40,11 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// What a process used, with the children it had waited for (getrusage(2)).
+/// What a process or thread used (getrusage(2)); of an ended child, with the children that it had
+/// waited for itself.
+///
+/// These are the sixteen fields of Node's `process.resourceUsage()`; those that Linux does not keep
+/// are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ResourceUsage {
@@ -62,6 +66,20 @@ pub struct ResourceUsage {
     pub voluntary_switches: u64,
     /// Times that another process took its place.
     pub involuntary_switches: u64,
+    /// Not kept by Linux.
+    pub shared_memory_size: u64,
+    /// Not kept by Linux.
+    pub unshared_data_size: u64,
+    /// Not kept by Linux.
+    pub unshared_stack_size: u64,
+    /// Times that all of it was swapped out; not kept by Linux.
+    pub swaps: u64,
+    /// Messages sent over sockets; not kept by Linux.
+    pub messages_sent: u64,
+    /// Messages received over sockets; not kept by Linux.
+    pub messages_received: u64,
+    /// Signals received; not kept by Linux.
+    pub signals: u64,
 }
 
 impl ResourceUsage {
@@ -81,6 +99,13 @@ impl ResourceUsage {
             blocks_out: raw.ru_oublock.unsigned_abs(),
             voluntary_switches: raw.ru_nvcsw.unsigned_abs(),
             involuntary_switches: raw.ru_nivcsw.unsigned_abs(),
+            shared_memory_size: raw.ru_ixrss.unsigned_abs(),
+            unshared_data_size: raw.ru_idrss.unsigned_abs(),
+            unshared_stack_size: raw.ru_isrss.unsigned_abs(),
+            swaps: raw.ru_nswap.unsigned_abs(),
+            messages_sent: raw.ru_msgsnd.unsigned_abs(),
+            messages_received: raw.ru_msgrcv.unsigned_abs(),
+            signals: raw.ru_nsignals.unsigned_abs(),
         }
     }
 }

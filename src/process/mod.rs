@@ -13,7 +13,6 @@ mod inspect;
 mod launch;
 mod orphans;
 mod owned;
-mod per_process;
 mod reaper;
 mod spawner;
 mod stdio;
@@ -30,7 +29,7 @@ pub use stdio::Stdio;
 pub use crate::sys::spawn::SpawnPath;
 
 use crate::error::Result;
-use crate::sys::kill;
+use crate::sys::{kill, per_process};
 
 /// Sends a signal to a process by its number (`uv_kill`); 0 only asks whether it is there.
 ///

@@ -15,9 +15,9 @@ use super::handle::send;
 use super::orphans::{self, Orphan};
 use super::owned;
 use crate::error::Error;
-use crate::sys::sigmask;
 use crate::sys::spawn::{Attributes, Child, Fallbacks, SpawnPath, Spawner, Switches};
 use crate::sys::wake::Waker;
+use crate::sys::{environment, sigmask};
 
 /// A process that runs, as both ways of spawning give it.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ fn make(
     switches: &Switches,
 ) -> Result<Spawned, SpawnError> {
     let gate = owned::spawning();
+    // A child without a block of its own reads the process's environment until its exec.
+    let _unchanged = attributes.envp.is_none().then(environment::hold);
     let Child { pid, pidfd, path, fallbacks } = spawner.spawn(attributes, switches)?;
     owned::add(pid);
     drop(gate);

@@ -103,7 +103,7 @@ pub(super) fn ready(node: &Rc<StreamNode>) {
         node.watch_less();
         return;
     }
-    let accepted = node.with_fd(unix_socket::accept);
+    let accepted = node.accept();
     let result = match accepted {
         Ok(connection) => {
             listening.connection.replace(Some(connection));
@@ -136,7 +136,7 @@ pub(super) fn ready(node: &Rc<StreamNode>) {
 fn turn_away(node: &StreamNode, listening: &Listening) {
     drop(listening.spare.take());
     for _ in 0..TURNED_AWAY_PER_EVENT {
-        if node.with_fd(unix_socket::accept).is_err() {
+        if node.accept().is_err() {
             break;
         }
     }

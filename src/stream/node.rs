@@ -5,6 +5,7 @@
 //! that is only read from does not need (queues, servers) is allocated when it is.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
@@ -17,7 +18,7 @@ use super::write::{self, Writing};
 use crate::error::{Error, Result};
 use crate::event_loop::{Facilities, LoopRef, WatcherKey};
 use crate::handle::{Base, HandleKind, Node, Slot, create};
-use crate::sys::{epoll, fd};
+use crate::sys::{epoll, fd, unix_socket};
 
 bitflags! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +29,8 @@ bitflags! {
         const LISTENING = 8;
         /// A connect is in flight; writes wait for it.
         const CONNECTING = 16;
-        /// The last read filled less than its buffer.
-        const READ_PARTIAL = 32;
+        /// The event being worked off says that the peer is gone.
+        const HUNG_UP = 32;
         /// A shutdown is in flight, or done.
         const SHUT = 64;
         /// There is room again is what the stream waits for.
@@ -37,6 +38,8 @@ bitflags! {
         /// Bound or connected, so that it may listen.
         const BOUND = 256;
         const FIFO = 512;
+        /// Its description has no `O_NONBLOCK`.
+        const MAY_BLOCK = 1024;
     }
 }
 
@@ -110,15 +113,43 @@ impl StreamNode {
     }
 
     /// One read, with what comes beside the bytes kept.
-    pub(super) fn fill(&self, buffer: &mut [u8]) -> Result<usize> {
+    pub(super) fn read(&self, buffer: &mut [u8]) -> Result<usize> {
         match self.ipc.get() {
             Some(ipc) => ipc::receive(self, ipc, buffer),
-            None => self.with_fd(|fd| self.transfer().read(fd, buffer)),
+            None => self.transfer(|fd, transfer| transfer.read(fd, buffer)),
         }
     }
 
-    pub(super) fn transfer(&self) -> fd::Transfer {
-        self.transfer.get()
+    pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        self.transfer(|fd, transfer| transfer.write(fd, slices))
+    }
+
+    /// Reads or writes without blocking.
+    fn transfer(
+        &self,
+        mut call: impl FnMut(BorrowedFd<'_>, fd::Transfer) -> Result<usize>,
+    ) -> Result<usize> {
+        self.with_fd(|fd| match call(fd, self.transfer.get()) {
+            // A pipe that was opened under /proc is a pipe by every sign, and still does not know
+            // the flag.
+            Err(Error::ENOTSUP) if self.transfer.get() == fd::Transfer::NoWait => {
+                self.transfer.set(fd::Transfer::AfterPoll);
+                call(fd, fd::Transfer::AfterPoll)
+            }
+            other => other,
+        })
+    }
+
+    /// The next connection that waits on a server.
+    pub(super) fn accept(&self) -> Result<OwnedFd> {
+        self.with_fd(|fd| {
+            // accept(2) has no flag for one call. Another process, or another handle, that has the
+            // same socket may have been faster, and then it would wait.
+            if self.has(Flags::MAY_BLOCK) && epoll::ready_now(fd, libc::POLLIN)? == 0 {
+                return Err(Error::EAGAIN);
+            }
+            unix_socket::accept(fd)
+        })
     }
 
     pub(super) fn fileno(&self) -> Result<RawFd> {
@@ -183,13 +214,18 @@ impl StreamNode {
             (fd, fd::Transfer::Plain)
         } else if kind == fd::Kind::Fifo && nowait && fd::knows_nowait(fd.as_fd()) {
             (fd, fd::Transfer::NoWait)
-        } else {
+        } else if kind == fd::Kind::Fifo || fd::is_terminal(fd.as_fd()) {
             match fd::reopen_nonblocking(fd.as_fd()) {
                 Ok(own) => (own, fd::Transfer::Plain),
                 Err(_) => (fd, fd::Transfer::AfterPoll),
             }
+        } else {
+            // Opening a device anew may give another one: a new pseudo-terminal for /dev/ptmx.
+            (fd, fd::Transfer::AfterPoll)
         };
-        self.attach_with(fd, transfer, readable, writable, kind == fd::Kind::Fifo)
+        self.attach_with(fd, transfer, readable, writable, kind == fd::Kind::Fifo)?;
+        self.put(Flags::MAY_BLOCK, flags & libc::O_NONBLOCK == 0);
+        Ok(())
     }
 
     /// Brings the watch in line with what is wanted of the descriptor. Fails only when that means

@@ -174,47 +174,53 @@ pub(super) fn stop(node: &Rc<StreamNode>) {
 
 /// The descriptor is readable, has failed, or was hung up.
 pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
-    node.put(Flags::READ_PARTIAL, false);
+    // A flag of the stream and not of this call: a callback may put another descriptor in, which
+    // was not hung up.
+    node.put(Flags::HUNG_UP, hung_up);
     for _ in 0..READS_PER_EVENT {
         if !node.has(Flags::READING) || node.base.lp().inner().is_halted() {
             return;
         }
-        let mut outcome = (Err(Error::EAGAIN), 0);
-        call(node, |reader| {
-            let mut fill = |buffer: &mut [u8]| node.fill(buffer);
-            // State is finished before the user hears of it.
-            let before_report = |read: &Result<usize>| {
-                if *read != Err(Error::EAGAIN) {
-                    node.base.lp().inner().counters.callback();
-                }
-                match read {
-                    Ok(1..) | Err(Error::EAGAIN) => {}
-                    Ok(0) | Err(Error::ENOBUFS) => leave(node),
-                    Err(_) => {
-                        leave(node);
-                        node.give_up();
-                    }
-                }
-            };
-            outcome = reader.read(node, &mut fill, &before_report);
-        });
-        match outcome {
+        match read_once(node) {
             (Ok(n), size) if n > 0 && n == size => {}
-            (Ok(n), _) if n > 0 => {
-                // Less than there was room for: that was all there is.
-                node.put(Flags::READ_PARTIAL, true);
-                break;
+            // Less than there was room for: that was all there is. After a hang-up it need not be:
+            // a socket ends a read where descriptors were sent along, and nobody will wake us for
+            // the rest but this event.
+            (Ok(n), _) if n > 0 && node.has(Flags::HUNG_UP) => {}
+            // Nobody is left who could write more, and all has been read: that is the end.
+            (Err(Error::EAGAIN), _) if node.has(Flags::HUNG_UP) && node.has(Flags::READING) => {
+                leave(node);
+                node.base.lp().inner().counters.callback();
+                call(node, |reader| reader.end(node));
+                return;
             }
-            _ => break,
+            _ => return,
         }
     }
-    // Nobody is left who could write more, and all has been read: that is the end.
-    let open = node.has(Flags::READING) && !node.base.lp().inner().is_halted();
-    if hung_up && node.has(Flags::READ_PARTIAL) && open {
-        leave(node);
-        node.base.lp().inner().counters.callback();
-        call(node, |reader| reader.end(node));
-    }
+}
+
+/// One read, and its report. Bytes read, and the size of the buffer.
+fn read_once(node: &Rc<StreamNode>) -> (Result<usize>, usize) {
+    let mut outcome = (Err(Error::EAGAIN), 0);
+    call(node, |reader| {
+        let mut fill = |buffer: &mut [u8]| node.read(buffer);
+        // State is finished before the user hears of it.
+        let before_report = |read: &Result<usize>| {
+            if *read != Err(Error::EAGAIN) {
+                node.base.lp().inner().counters.callback();
+            }
+            match read {
+                Ok(1..) | Err(Error::EAGAIN) => {}
+                Ok(0) | Err(Error::ENOBUFS) => leave(node),
+                Err(_) => {
+                    leave(node);
+                    node.give_up();
+                }
+            }
+        };
+        outcome = reader.read(node, &mut fill, &before_report);
+    });
+    outcome
 }
 
 /// Calls the closure; if it is over afterwards, drops it.

@@ -200,10 +200,10 @@ fn write_once<'a>(
         return (Ok(0), 0);
     }
     let slices = &slices[..used];
-    let wrote = node.with_fd(|fd| match descriptors {
-        [] => node.transfer().write(fd, slices),
-        _ => ancillary::send(fd, slices, descriptors),
-    });
+    let wrote = match descriptors {
+        [] => node.write(slices),
+        _ => node.with_fd(|fd| ancillary::send(fd, slices, descriptors)),
+    };
     (wrote, offered)
 }
 
@@ -534,7 +534,7 @@ pub(super) fn try_write(node: &StreamNode, slices: &[IoSlice<'_>]) -> Result<usi
     if slices.iter().all(|slice| slice.is_empty()) {
         return Ok(0);
     }
-    node.with_fd(|fd| node.transfer().write(fd, slices))
+    node.write(slices)
 }
 
 pub(super) fn cancel(node: &Rc<StreamNode>, id: WriteId) -> Result<()> {

@@ -6,7 +6,8 @@
 
 use std::ffi::CStr;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use super::{check, retry};
 use crate::error::{Error, Result};
@@ -88,12 +89,6 @@ fn write_proc_path(path: &mut [u8; 32], number: RawFd) -> Result<()> {
     // "/proc/self/fd/" and ten digits leave room for the NUL that the array ends with.
     let end = path.len() - 1;
     write!(&mut path[..end], "/proc/self/fd/{number}").map_err(Error::from)
-}
-
-/// Whether it is a terminal (isatty(3)).
-pub(crate) fn is_terminal(fd: BorrowedFd<'_>) -> bool {
-    // SAFETY: no pointers.
-    unsafe { libc::isatty(fd.as_raw_fd()) == 1 }
 }
 
 /// open(2), close-on-exec and without making a terminal the controlling one.
@@ -216,13 +211,36 @@ fn size(mut call: impl FnMut() -> isize) -> Result<usize> {
     retry(|| call() as libc::c_long).map(|n| n as usize)
 }
 
-/// Whether preadv2 knows `RWF_NOWAIT` for this pipe: asked with no room to read into, so that
-/// nothing is taken out of it.
+/// Whether this is a terminal with a path of its own, as opposed to the master of one.
+pub(crate) fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: no pointers.
+    if unsafe { libc::isatty(fd.as_raw_fd()) } != 1 {
+        return false;
+    }
+    let mut number: libc::c_uint = 0;
+    // SAFETY: TIOCGPTN writes one unsigned int.
+    let master = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGPTN, &raw mut number) };
+    check(master).is_err()
+}
+
+/// Whether `RWF_NOWAIT` may work for this description: the kernel knows it for pipes (6.4), and
+/// this is one that pipe(2) made. Named FIFOs do not know it, and what was opened under /proc
+/// does not either, but that can only be told by trying.
 pub(crate) fn knows_nowait(fd: BorrowedFd<'_>) -> bool {
-    // SAFETY: no iovecs, so nothing is read or written.
-    let probe = size(|| unsafe {
-        libc::preadv2(fd.as_raw_fd(), std::ptr::null(), 0, -1, libc::RWF_NOWAIT)
-    });
-    // A zero-length read may return before the flag is looked at, so only a refusal is an answer.
-    !matches!(probe, Err(Error::ENOTSUP | Error::ENOSYS | Error::EINVAL))
+    static KERNEL_KNOWS: OnceLock<bool> = OnceLock::new();
+    // SAFETY: an all-zero `statfs` is a valid value for the kernel to write over.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` outlives the call.
+    let on_pipefs = retry(|| unsafe { libc::fstatfs(fd.as_raw_fd(), &raw mut stat) }).is_ok()
+        && stat.f_type == PIPEFS_MAGIC;
+    on_pipefs && *KERNEL_KNOWS.get_or_init(kernel_knows_nowait)
+}
+
+/// linux/magic.h; the libc crate does not have it.
+const PIPEFS_MAGIC: libc::__fsword_t = 0x5049_5045;
+
+/// Asks with an empty pipe of our own: a kernel that knows the flag has nothing to read.
+fn kernel_knows_nowait() -> bool {
+    let Ok((reader, _writer)) = pipe() else { return false };
+    Transfer::NoWait.read(reader.as_fd(), &mut [0]) == Err(Error::EAGAIN)
 }

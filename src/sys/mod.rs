@@ -9,21 +9,29 @@
 
 pub(crate) mod ancillary;
 pub(crate) mod arch;
+pub(crate) mod environment;
 pub(crate) mod epoll;
 pub(crate) mod fd;
 pub(crate) mod fork_mark;
 #[cfg(test)]
 pub(crate) mod forked;
+pub(crate) mod identity;
 pub(crate) mod inet;
+pub(crate) mod interfaces;
 #[cfg(test)]
 pub(crate) mod isolation;
 pub(crate) mod kill;
+pub(crate) mod per_process;
 pub(crate) mod pidfd;
+pub(crate) mod procfs;
+pub(crate) mod resources;
 pub(crate) mod sigmask;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod time;
+pub(crate) mod title;
+pub(crate) mod umask;
 pub(crate) mod unix_socket;
 pub(crate) mod wait;
 pub(crate) mod wake;

@@ -6,13 +6,13 @@
 
 use std::sync::OnceLock;
 
-use crate::sys::fork_mark;
+use super::fork_mark;
 
 /// A lazily made value for each process of a line of forks.
 ///
 /// Each generation has a node that is leaked and points to the next one; a process that has not
 /// called fork reads one node.
-pub(super) struct PerProcess<T: 'static> {
+pub(crate) struct PerProcess<T: 'static> {
     first: OnceLock<&'static Generation<T>>,
 }
 
@@ -23,11 +23,11 @@ struct Generation<T: 'static> {
 }
 
 impl<T: Default> PerProcess<T> {
-    pub(super) const fn new() -> PerProcess<T> {
+    pub(crate) const fn new() -> PerProcess<T> {
         PerProcess { first: OnceLock::new() }
     }
 
-    pub(super) fn get(&self) -> &'static T {
+    pub(crate) fn get(&self) -> &'static T {
         // Without a page to mark the process with, all of them are taken for one.
         let mark = fork_mark::current().ok();
         let make = || -> &'static Generation<T> {
