@@ -74,6 +74,21 @@ pub use sys::ancillary::Credentials;
 pub use timer::Timer;
 pub use worker::{Worker, WorkerBuilder, WorkerError, WorkerPanic, WorkerRef, WorkerResult};
 
+/// Entries of the fuzz targets into what is not public.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Control data as it is received.
+    pub fn control_messages(data: &[u8]) {
+        crate::sys::ancillary::messages(data).for_each(drop);
+    }
+
+    /// A plan of descriptors, carried out on a model.
+    pub fn stdio_plan(data: &[u8]) {
+        crate::sys::spawn::model::check_bytes(data);
+    }
+}
+
 /// What a program that uses the loop wants in scope: `use blacklight::prelude::*`.
 pub mod prelude {
     pub use crate::{

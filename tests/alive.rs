@@ -1,5 +1,7 @@
 //! What keeps a loop alive, and what does not.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 mod support;
 #[path = "support/tools.rs"]
 mod tools;

@@ -1,5 +1,7 @@
 //! The `Async` handle: waking a loop from other threads.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 mod support;
 #[path = "support/tools.rs"]
 mod tools;

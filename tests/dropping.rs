@@ -1,5 +1,7 @@
 //! Dropping a loop: every descriptor is closed, every closure dropped, every handle left closed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 mod support;
 #[path = "support/tools.rs"]
 mod tools;

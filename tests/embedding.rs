@@ -1,5 +1,6 @@
 //! Embedding the loop in a foreign one: its descriptor and its timeout.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
 #![allow(unsafe_code)]
 
 mod support;

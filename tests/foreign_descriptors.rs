@@ -1,6 +1,7 @@
 //! Streams over descriptors that somebody else made: their flags stay as they were, and they do
 //! not block the loop although they block others.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
 #![allow(unsafe_code)]
 
 mod support;

@@ -1,5 +1,7 @@
 //! The `Idle`, `Prepare` and `Check` handles: one test body for the three of them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 mod support;
 #[path = "support/tools.rs"]
 mod tools;

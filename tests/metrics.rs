@@ -1,5 +1,7 @@
 //! What a loop counts, and the options it is made with.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 mod support;
 #[path = "support/tools.rs"]
 mod tools;
@@ -49,15 +51,33 @@ fn idle_time_is_kept_on_request() {
 }
 
 #[test]
-fn a_loop_that_blocks_sigprof_is_not_woken_by_it() {
+fn a_loop_may_block_sigprof_while_it_waits() {
     isolated(|| {
         let options = Options { block_sigprof: true, ..Options::from_env().unwrap() };
         let lp = EventLoop::with_options(options).unwrap();
-        let timer = Timer::new(&lp).unwrap();
-        timer.start_duration(Duration::from_micros(1_500), Duration::ZERO, |_| {}).unwrap();
+        let wake = Async::new(&lp, |wake| wake.close()).unwrap();
+        let sender = wake.sender().unwrap();
+        // SAFETY: no arguments, cannot fail.
+        #[allow(unsafe_code)]
+        let status = format!("/proc/self/task/{}/status", unsafe { libc::gettid() });
+        let blocks_sigprof = move || {
+            let text = std::fs::read_to_string(&status).unwrap();
+            let mask = text.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+            let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+            mask & (1 << (libc::SIGPROF - 1)) != 0
+        };
+        assert!(!blocks_sigprof());
+        let watcher = std::thread::spawn(move || {
+            // Until the loop waits, which it does until it is woken.
+            let seen = (0..1_000_000).any(|_| {
+                std::thread::yield_now();
+                blocks_sigprof()
+            });
+            sender.send().unwrap();
+            seen
+        });
         finish(&lp);
-        timer.start(2, 0, |_| {}).unwrap();
-        finish(&lp);
+        assert!(watcher.join().unwrap());
     });
 }
 

@@ -1,6 +1,8 @@
 //! A panic in each kind of callback, and in the middle of each queue: it leaves `run` by unwinding,
 //! its closure is dropped and its operation stopped, and the next run does all the rest.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 mod support;
 #[path = "support/tools.rs"]
 mod tools;

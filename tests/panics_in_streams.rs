@@ -1,5 +1,7 @@
 //! A panic in each kind of a stream's callback, and in the middle of its queues.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 mod support;
 #[path = "support/tools.rs"]
 mod tools;

@@ -1,5 +1,6 @@
 //! Reading from streams.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
 #![allow(unsafe_code)]
 
 mod support;

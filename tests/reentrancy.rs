@@ -1,5 +1,7 @@
 //! What callbacks may do to the loop and its handles: anything.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 mod support;
 #[path = "support/tools.rs"]
 mod tools;

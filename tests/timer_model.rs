@@ -1,5 +1,7 @@
 //! Random timers against a model: they fire in the order of deadline and start, and never early.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Walking over the handles of a loop, and what every handle has.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic")]
+
 mod support;
 #[path = "support/tools.rs"]
 mod tools;

@@ -3,6 +3,7 @@
 //! Invariant: the child's exit is told after everything it had sent, and after the disconnection;
 //! where a grandchild holds the channel open, after everything that was there when it ended.
 
+use std::ffi::CString;
 use std::rc::Rc;
 
 use super::channel::{Channel, ChannelOptions, FD_VARIABLE, MODE_VARIABLE, PEER_VARIABLE};
@@ -21,6 +22,28 @@ impl Default for ForkOptions {
     fn default() -> ForkOptions {
         ForkOptions { channel: ChannelOptions::default(), slot: 3 }
     }
+}
+
+/// Puts the channel's variables into the child's environment, in place of any that are there.
+fn set_variables(command: &mut Command, options: &ForkOptions) {
+    let slot = options.slot.to_string();
+    let process = std::process::id().to_string();
+    let mode = options.channel.serialization.name();
+    let variables = [(FD_VARIABLE, &*slot), (MODE_VARIABLE, mode), (PEER_VARIABLE, &*process)];
+    let Some(block) = command.get_env_block() else {
+        command.envs(variables);
+        return;
+    };
+    let is_ours = |string: &CString| {
+        let name = string.to_bytes().split(|byte| *byte == b'=').next();
+        variables.iter().any(|(variable, _)| name == Some(variable.as_bytes()))
+    };
+    let mut block: Vec<CString> = block.iter().filter(|string| !is_ours(string)).cloned().collect();
+    // None of these texts has a NUL in it.
+    block.extend(
+        variables.iter().filter_map(|(n, value)| CString::new(format!("{n}={value}")).ok()),
+    );
+    command.env_block(block);
 }
 
 /// Spawns a command with an IPC channel to it: a node script, or a program that calls
@@ -58,11 +81,8 @@ pub fn fork(
     let in_open = |error| SpawnError::new(SpawnStep::Open(options.slot), error);
     let pipe = Pipe::new_ipc(lp).map_err(in_open)?;
     let mut command = command.clone();
-    command
-        .stdio(options.slot, Stdio::pipe(&pipe).duplex())
-        .env(FD_VARIABLE, options.slot.to_string())
-        .env(MODE_VARIABLE, options.channel.serialization.name())
-        .env(PEER_VARIABLE, "1");
+    command.stdio(options.slot, Stdio::pipe(&pipe).duplex());
+    set_variables(&mut command, &options);
     // The channel is made before the child is known to run, so its exit can find it.
     let channel: Rc<std::cell::OnceCell<Channel>> = Rc::default();
     let told = channel.clone();

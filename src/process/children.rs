@@ -13,7 +13,7 @@ use std::rc::{Rc, Weak};
 
 use slab::Slab;
 
-use super::handle::ProcessNode;
+use super::node::ProcessNode;
 use super::orphans::{self, Enlisted, LOOK_AGAIN, Orphan};
 use super::reaper::ReaperNode;
 use super::spawner::{OffLoop, Spawning};
@@ -251,6 +251,9 @@ impl Takeover<'_> {
     pub(crate) fn begin(lp: &LoopInner) -> Takeover<'_> {
         // A loop without a wake-up of its own cannot be told that there is work.
         let enlisted = lp.asyncs.list_if_made().map(|list| Enlisted::new(list.waker()));
+        if enlisted.is_none() {
+            orphans::look_again();
+        }
         Takeover { lp, enlisted }
     }
 }

@@ -259,6 +259,19 @@ impl Command {
         self
     }
 
+    /// The strings given to [`Command::env_block`], if they are what the child will get.
+    ///
+    /// ```
+    /// let mut command = blacklight::Command::new("env");
+    /// assert_eq!(command.get_env_block(), None);
+    /// command.env_block([c"A=1".to_owned()]);
+    /// assert_eq!(command.get_env_block(), Some(&[c"A=1".to_owned()][..]));
+    /// ```
+    #[must_use]
+    pub fn get_env_block(&self) -> Option<&[CString]> {
+        self.environment.block.as_deref()
+    }
+
     /// Sets the child's working directory. A relative path to the program is relative to it.
     pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Command {
         self.current_dir = Some(dir.as_ref().to_owned());

@@ -11,6 +11,7 @@ mod exit;
 mod handle;
 mod inspect;
 mod launch;
+mod node;
 mod orphans;
 mod owned;
 mod reaper;
@@ -21,8 +22,8 @@ pub(crate) use children::{Children, Takeover, look_for_exits, report_exits};
 pub use command::{Command, Groups, Resource, UNLIMITED};
 pub use error::{SpawnError, SpawnStep};
 pub use exit::{Exit, ExitStatus, ResourceUsage};
-pub(crate) use handle::collect_spawned;
 pub use handle::{Process, StopEvent};
+pub(crate) use node::collect_spawned;
 pub use reaper::Reaper;
 pub use stdio::Stdio;
 

@@ -125,6 +125,14 @@ fn reap_all(wake: &WakeList) {
     }
 }
 
+/// A loop runs that cannot be woken: an occasion to find somebody for what is on the list.
+pub(super) fn look_again() {
+    let mut state = state();
+    if state.thread.is_none() && !state.list.is_empty() {
+        find_somebody(&mut state);
+    }
+}
+
 /// A running loop that can be woken takes over what others leave behind.
 pub(super) struct Enlisted(u64);
 

@@ -53,6 +53,11 @@ impl Listening {
         }
     }
 
+    /// Leaves the path to whoever has the socket now.
+    pub(super) fn forget_path(&self) {
+        drop(self.path.take());
+    }
+
     pub(super) fn drop_closure(&self) {
         drop(self.callback.clear());
     }

@@ -9,8 +9,10 @@ mod listen;
 mod node;
 mod pipe;
 mod read;
+mod report;
 mod tcp;
 mod write;
+mod writing;
 
 use std::os::fd::{OwnedFd, RawFd};
 
@@ -20,7 +22,7 @@ pub(crate) use node::StreamNode;
 pub use pipe::Pipe;
 pub use read::{Read, ReadInto};
 pub use tcp::Tcp;
-pub use write::{WriteId, Written};
+pub use writing::{WriteId, Written};
 
 use crate::error::Result;
 use crate::handle::Handle;
@@ -139,7 +141,7 @@ pub trait Stream: Handle + sealed::AsStream {
         callback: impl FnOnce(&Self, Written) + 'static,
     ) -> Result<WriteId> {
         let bufs = buf::Bufs::One(buf.into());
-        write::start(self.stream(), bufs, Some(write::callback(callback)))
+        write::start(self.stream(), bufs, Some(writing::callback(callback)))
     }
 
     /// As [`Stream::write`], for several buffers that follow each other.
@@ -151,7 +153,7 @@ pub trait Stream: Handle + sealed::AsStream {
         bufs: Vec<Buf>,
         callback: impl FnOnce(&Self, Written) + 'static,
     ) -> Result<WriteId> {
-        write::start(self.stream(), buf::Bufs::Many(bufs), Some(write::callback(callback)))
+        write::start(self.stream(), buf::Bufs::Many(bufs), Some(writing::callback(callback)))
     }
 
     /// As [`Stream::write`], without a callback: a write that is done at once costs nothing more.
@@ -165,7 +167,7 @@ pub trait Stream: Handle + sealed::AsStream {
 
     /// The first error of a write without callback that was not reported yet.
     fn take_write_error(&self) -> Option<crate::Error> {
-        write::take_error(self.stream())
+        writing::take_error(self.stream())
     }
 
     /// Writes what can be written now and returns how many bytes; queues nothing.
@@ -197,24 +199,24 @@ pub trait Stream: Handle + sealed::AsStream {
     /// Bytes of a queued write that have been written so far (`uv_write_nwritten`); `None` when it
     /// is not queued.
     fn bytes_written(&self, id: WriteId) -> Option<usize> {
-        write::progress(self.stream(), id)
+        writing::progress(self.stream(), id)
     }
 
     /// Bytes that are queued and not written yet (`uv_stream_get_write_queue_size`).
     fn write_queue_size(&self) -> usize {
-        write::queue_size(self.stream())
+        writing::queue_size(self.stream())
     }
 
     /// The number of queued bytes from which on [`Stream::wants_drain`] asks the writer to wait;
     /// 64 KiB at first.
     fn set_high_water_mark(&self, bytes: usize) {
-        write::set_high_water_mark(self.stream(), bytes);
+        writing::set_high_water_mark(self.stream(), bytes);
     }
 
     /// Whether the queue has reached the high-water mark and has not run empty since: time to wait
     /// for the drain event.
     fn wants_drain(&self) -> bool {
-        write::wants_drain(self.stream())
+        writing::wants_drain(self.stream())
     }
 
     /// Has `callback` called whenever the queue, having reached the high-water mark, has run empty
@@ -223,7 +225,7 @@ pub trait Stream: Handle + sealed::AsStream {
     /// # Errors
     /// `EINVAL` when the stream is closing.
     fn on_drain(&self, mut callback: impl FnMut(&Self) + 'static) -> Result<()> {
-        write::on_drain(
+        writing::on_drain(
             self.stream(),
             Box::new(move |node| callback(&Self::from_stream(node.clone()))),
         )
@@ -238,7 +240,7 @@ pub trait Stream: Handle + sealed::AsStream {
     /// `EBADF` when the stream has no descriptor, `ENOTCONN` when it is not writable, has been
     /// shut down, or is closing.
     fn shutdown(&self, callback: impl FnOnce(&Self, Result<()>) + 'static) -> Result<()> {
-        write::shutdown(
+        report::shutdown(
             self.stream(),
             Box::new(move |node, result| callback(&Self::from_stream(node.clone()), result)),
         )

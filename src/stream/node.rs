@@ -14,7 +14,8 @@ use bitflags::bitflags;
 use super::ipc::{self, Ipc};
 use super::listen::{self, Listening};
 use super::read::{self, Reader};
-use super::write::{self, Writing};
+use super::writing::Writing;
+use super::{report, write};
 use crate::error::{Error, Result};
 use crate::event_loop::{Facilities, LoopRef, WatcherKey};
 use crate::handle::{Base, HandleKind, Node, Slot, create};
@@ -273,7 +274,20 @@ impl StreamNode {
         }
         let fd = self.detach().ok_or(Error::EBADF)?;
         self.flags.set(Flags::empty());
+        if let Some(listening) = self.listening.get() {
+            listening.forget_path();
+        }
         Ok(fd)
+    }
+
+    fn close_server(&self) {
+        if let Some(listening) = self.listening.get() {
+            if !self.base.lp().inner().is_ours() {
+                // The path is the parent's, which goes on serving.
+                listening.forget_path();
+            }
+            listening.close();
+        }
     }
 
     /// The stream has failed or ended in both directions.
@@ -297,7 +311,7 @@ impl Node for StreamNode {
             return;
         }
         if self.has(Flags::CONNECTING) {
-            write::connect_ready(&self);
+            report::connect_ready(&self);
             return;
         }
         if events & (epoll::IN | epoll::ERR | epoll::HUP) != 0 {
@@ -310,16 +324,14 @@ impl Node for StreamNode {
 
     /// Completed requests have their turn.
     fn work(self: Rc<Self>) {
-        write::report(&self);
+        report::report(&self);
     }
 
     fn stop(&self) {
         self.put(Flags::READING | Flags::LISTENING | Flags::WANTS_ROOM, false);
         self.give_up();
         drop(self.detach());
-        if let Some(listening) = self.listening.get() {
-            listening.close();
-        }
+        self.close_server();
         if let Some(ipc) = self.ipc.get() {
             ipc.close();
         }
@@ -339,15 +351,13 @@ impl Node for StreamNode {
     }
 
     fn finish_close(self: Rc<Self>) {
-        write::cancel_all(&self);
+        report::cancel_all(&self);
     }
 }
 
 impl Drop for StreamNode {
     fn drop(&mut self) {
         drop(self.detach());
-        if let Some(listening) = self.listening.get() {
-            listening.close();
-        }
+        self.close_server();
     }
 }

@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use super::buf::{Buf, Bufs};
 use super::ipc::{self, DescriptorKind};
-use super::listen;
 use super::node::{Flags, StreamNode};
 use super::sealed::AsStream;
-use super::write::{self, WriteId, Written};
+use super::writing::{self, WriteId, Written};
+use super::{listen, report, write};
 use crate::error::{Error, Result};
 use crate::event_loop::LoopRef;
 use crate::handle::{HandleKind, handle};
@@ -210,7 +210,7 @@ impl Pipe {
         }
         let result = self.0.with_fd(|fd| unix_socket::connect(fd, name));
         self.0.put(Flags::READABLE | Flags::WRITABLE, true);
-        write::connected(
+        report::connected(
             &self.0,
             Box::new(move |node, result| callback(&Pipe(node.clone()), result)),
             result,
@@ -241,7 +241,7 @@ impl Pipe {
         callback: impl FnOnce(&Pipe, Written) + 'static,
     ) -> Result<WriteId> {
         let descriptors: Vec<OwnedFd> = descriptors.into_iter().collect();
-        let (bufs, callback) = (Bufs::One(buf.into()), write::callback(callback));
+        let (bufs, callback) = (Bufs::One(buf.into()), writing::callback(callback));
         write::start_with(&self.0, bufs, descriptors, Some(callback))
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use socket2::Type;
 
 use super::node::{Flags, StreamNode};
+use super::report;
 use super::sealed::AsStream;
-use super::write;
 use crate::error::{Error, Result};
 use crate::event_loop::LoopRef;
 use crate::handle::{Handle, HandleKind, handle};
@@ -157,18 +157,18 @@ impl Tcp {
         self.0.put(Flags::READABLE | Flags::WRITABLE, true);
         match result {
             Ok(false) => {
-                let begun = write::connecting(&self.0, callback);
+                let begun = report::connecting(&self.0, callback);
                 if begun.is_err() {
                     self.0.give_up();
                 }
                 begun
             }
             Ok(true) => {
-                write::connected(&self.0, callback, Ok(()));
+                report::connected(&self.0, callback, Ok(()));
                 Ok(())
             }
             Err(error) => {
-                write::connected(&self.0, callback, Err(error));
+                report::connected(&self.0, callback, Err(error));
                 Ok(())
             }
         }

@@ -4,5 +4,10 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tools.rs"]
+mod tools;
 
+mod descriptors;
 mod node_child;
+mod node_parent;
+mod talk;

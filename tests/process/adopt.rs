@@ -17,6 +17,7 @@ use crate::support::{children, isolated};
 fn foreign_child(code: i32) -> (i32, OwnedFd) {
     let (reader, writer) = pipe();
     let script = format!("read line; exit {code}");
+    #[allow(clippy::zombie_processes, reason = "the loop waits for it")]
     let child = StdCommand::new("sh").args(["-c", &script]).stdin(reader).spawn().unwrap();
     (child.id() as i32, writer)
 }

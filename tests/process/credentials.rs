@@ -171,13 +171,13 @@ fn the_parent_death_signal_survives_a_change_of_user() {
         use crate::support::process::{forked, pipe, poll_for};
         let (alive, held) = pipe();
         let (ready, told) = pipe();
-        let (stdin, unwritten) = pipe();
+        let (stdin, _unwritten) = pipe();
         let parent = forked(|| {
             let lp = new_loop();
             let copy = |fd: &std::os::fd::OwnedFd| Stdio::from_fd(fd).unwrap();
             let mut command = Command::new("sh");
             command.args(["-c", "echo >&4; exec 4>&-; read line"]).stdin(copy(&stdin));
-            command.stdout(copy(&held)).stdio(4, copy(&told)).stdio(9, copy(&unwritten));
+            command.stdout(copy(&held)).stdio(4, copy(&told));
             command.uid(77).gid(77).parent_death_signal(libc::SIGKILL);
             command.spawn(&lp, |_, _| {}).unwrap();
             lp.run(RunMode::Default).unwrap();

@@ -119,6 +119,18 @@ pub fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Says loudly that a comparison with node will not be made, if there is none. For outside of
+/// `isolated`, which keeps what its body prints to itself.
+pub fn node_or_a_word() {
+    let node = std::process::Command::new("node").arg("--version").output();
+    if !node.is_ok_and(|output| output.status.success()) {
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        // Not by a macro, whose words the test runner would keep too.
+        let word = format!("SKIPPED: {name}: there is no node to compare with\n");
+        let _unheard = std::io::Write::write_all(&mut std::io::stderr(), word.as_bytes());
+    }
+}
+
 pub fn is_root() -> bool {
     // SAFETY: asks for a number.
     unsafe { libc::geteuid() == 0 }

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 #![allow(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -156,5 +155,25 @@ pub fn collect(pipe: &Pipe) -> Rc<std::cell::RefCell<Vec<u8>>> {
         Read::Error(error) => panic!("reading: {error}"),
     });
     started.unwrap();
+    bytes
+}
+
+/// Runs until everything queued has been written and called back.
+pub fn finish_writes(lp: &EventLoop, pipe: &Pipe) {
+    run_until(lp, || pipe.write_queue_size() == 0);
+    lp.run(RunMode::NoWait).unwrap();
+}
+
+/// Deterministic bytes that do not repeat soon.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
     bytes
 }

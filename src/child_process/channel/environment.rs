@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::super::value::Serialization;
 use crate::{DescriptorKind, Error, Result};
@@ -11,7 +11,8 @@ use crate::{DescriptorKind, Error, Result};
 pub(crate) const FD_VARIABLE: &str = "NODE_CHANNEL_FD";
 /// `json` or `advanced`; `json` when it is missing.
 pub(crate) const MODE_VARIABLE: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
-/// Set by a parent of this crate: any descriptor may travel to it.
+/// The process id of a parent of this crate: any descriptor may travel to it. A node in between
+/// hands it on to children of its own, so it counts only if that process made the socket.
 pub(crate) const PEER_VARIABLE: &str = "BLACKLIGHT_CHANNEL";
 
 /// Takes the variables out of the environment, and the descriptor over.
@@ -42,6 +43,37 @@ pub(super) unsafe fn take() -> Result<Option<(OwnedFd, Serialization, bool)>> {
         return Err(Error::ENOTSOCK);
     }
     // SAFETY: it is open, and the caller says that nobody else owns it.
-    drop(unsafe { OwnedFd::from_raw_fd(number) });
-    Ok(Some((copy, serialization, peer.is_some())))
+    let original = unsafe { OwnedFd::from_raw_fd(number) };
+    if number <= libc::STDERR_FILENO {
+        // A standard number that is free would go to the next descriptor that is opened, and what
+        // is printed to it.
+        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        // SAFETY: two open descriptors; the second is ours and is replaced in one step.
+        let replaced = unsafe { libc::dup2(null.as_raw_fd(), number) };
+        std::mem::forget(original);
+        if replaced < 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+    } else {
+        drop(original);
+    }
+    let from_us = peer.is_some_and(|peer| peer.parse() == Ok(maker_of(copy.as_fd())));
+    Ok(Some((copy, serialization, from_us)))
+}
+
+/// The process that made a pair of sockets (`SO_PEERCRED`, unix(7)); 0 if it is unknown.
+fn maker_of(socket: BorrowedFd<'_>) -> libc::pid_t {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: room for the answer, which is as long as it says.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { credentials.pid } else { 0 }
 }

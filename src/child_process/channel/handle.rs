@@ -3,12 +3,16 @@
 //! A handle on the wire is a descriptor with a name for what the receiver is to make of it.
 //! Invariant: a descriptor is captured when it is given to the channel, not when its turn comes.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
 use super::super::value::Value;
+use super::state::State;
+use super::{outgoing, protocol};
 use crate::{DescriptorKind, Error, LoopRef, Pipe, Result, Stream, Tcp};
 
 /// What a handle is, in Node's words (`type` of `NODE_HANDLE`).
@@ -79,6 +83,7 @@ impl HandleType {
 pub struct SendHandle {
     pub(super) kind: HandleType,
     pub(super) descriptor: OwnedFd,
+    pub(super) key: Option<String>,
 }
 
 impl SendHandle {
@@ -88,7 +93,7 @@ impl SendHandle {
     /// # Errors
     /// `EBUSY` when the stream reads or has requests in flight, `EBADF` when it is not open.
     pub fn socket(stream: &impl Stream) -> Result<SendHandle> {
-        Ok(SendHandle { kind: HandleType::Socket, descriptor: stream.take_fd()? })
+        Ok(SendHandle::new(HandleType::Socket, stream.take_fd()?))
     }
 
     /// A copy of a connection, which stays open here (Node's `keepOpen`).
@@ -96,7 +101,7 @@ impl SendHandle {
     /// # Errors
     /// `EBADF` when the stream is not open, `EMFILE` when no descriptor is left for the copy.
     pub fn socket_kept_open(stream: &impl Stream) -> Result<SendHandle> {
-        Ok(SendHandle { kind: HandleType::Socket, descriptor: stream.duplicate_fd()? })
+        Ok(SendHandle::new(HandleType::Socket, stream.duplicate_fd()?))
     }
 
     /// A copy of a listening socket: both sides accept its connections from now on.
@@ -104,13 +109,24 @@ impl SendHandle {
     /// # Errors
     /// As [`SendHandle::socket_kept_open`].
     pub fn server(stream: &impl Stream) -> Result<SendHandle> {
-        Ok(SendHandle { kind: HandleType::Server, descriptor: stream.duplicate_fd()? })
+        Ok(SendHandle::new(HandleType::Server, stream.duplicate_fd()?))
     }
 
     /// A descriptor under a type of one's own choice.
     #[must_use]
     pub fn new(kind: HandleType, descriptor: impl Into<OwnedFd>) -> SendHandle {
-        SendHandle { kind, descriptor: descriptor.into() }
+        SendHandle { kind, descriptor: descriptor.into(), key: None }
+    }
+
+    /// Names the server that a connection comes from: the receiver counts the connections under
+    /// each such key. It answers the messages `NODE_SOCKET_GET_COUNT` and
+    /// `NODE_SOCKET_NOTIFY_CLOSE`, if they are sent with that `key`, by `NODE_SOCKET_COUNT` and
+    /// `NODE_SOCKET_ALL_CLOSED`, which [`Channel::on_internal_message`] gets.
+    ///
+    /// [`Channel::on_internal_message`]: super::Channel::on_internal_message
+    #[must_use]
+    pub fn with_key(self, key: impl Into<String>) -> SendHandle {
+        SendHandle { key: Some(key.into()), ..self }
     }
 
     /// Any descriptor. To a node it goes as what it is, if a node can take it.
@@ -124,6 +140,13 @@ impl SendHandle {
         let stream = |kind: &HandleType| {
             matches!(kind, HandleType::Socket | HandleType::Server | HandleType::Native)
         };
+        // To listen on a connection, or on a pipe, is an error that a node dies of.
+        let socket = socket2::SockRef::from(&self.descriptor);
+        if self.kind == HandleType::Server
+            && (socket.peer_addr().is_ok() || socket.local_addr().is_err())
+        {
+            return Err(Error::EINVAL);
+        }
         let kind = match (DescriptorKind::of(&self.descriptor), self.kind) {
             (DescriptorKind::Tcp | DescriptorKind::Pipe, HandleType::Descriptor) => {
                 HandleType::Native
@@ -136,7 +159,7 @@ impl SendHandle {
             ) => kind,
             _ => return Err(Error::EINVAL),
         };
-        Ok(SendHandle { kind, descriptor: self.descriptor })
+        Ok(SendHandle { kind, ..self })
     }
 }
 
@@ -162,7 +185,7 @@ impl From<TcpListener> for SendHandle {
 /// Stands for a connection of a node's server for as long as it lives: the node counts it
 /// (`server.getConnections`), and its `server.close` waits for it. Keep it beside the connection.
 #[derive(Clone)]
-pub struct SocketToken(#[allow(dead_code, reason = "counted by its references")] Rc<()>);
+pub struct SocketToken(#[allow(dead_code, reason = "its end is what counts")] Rc<Token>);
 
 impl fmt::Debug for SocketToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,20 +193,60 @@ impl fmt::Debug for SocketToken {
     }
 }
 
-/// The tokens of the connections that came under one key.
+struct Token {
+    key: String,
+    state: Weak<State>,
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        let Some(state) = self.state.upgrade() else { return };
+        if state.tokens.forget(&self.key) {
+            let key = Value::from(self.key.as_str());
+            let answer = protocol::about_sockets(protocol::ALL_CLOSED, key, None);
+            // A channel that is closed does not owe an answer.
+            let _closed = outgoing::send_internal(&state, &answer);
+        }
+    }
+}
+
+/// How many connections came under each key and are alive, and whether the end of the last is to
+/// be told.
 #[derive(Default)]
-pub(super) struct Tokens(Vec<Weak<()>>);
+pub(super) struct Tokens(RefCell<HashMap<String, (usize, bool)>>);
 
 impl Tokens {
-    pub(super) fn make(&mut self) -> SocketToken {
-        self.0.retain(|token| token.strong_count() > 0);
-        let token = Rc::new(());
-        self.0.push(Rc::downgrade(&token));
-        SocketToken(token)
+    pub(super) fn make(&self, state: &Rc<State>, key: &str) -> SocketToken {
+        self.0.borrow_mut().entry(key.to_owned()).or_default().0 += 1;
+        SocketToken(Rc::new(Token { key: key.to_owned(), state: Rc::downgrade(state) }))
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.0.iter().filter(|token| token.strong_count() > 0).count()
+    pub(super) fn count(&self, key: &str) -> usize {
+        self.0.borrow().get(key).map_or(0, |(count, _)| *count)
+    }
+
+    /// Whether none is alive; if one is, the end of the last will be told.
+    pub(super) fn is_over(&self, key: &str) -> bool {
+        match self.0.borrow_mut().get_mut(key) {
+            Some((_, tell)) => {
+                *tell = true;
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// One has ended; whether that is to be told.
+    fn forget(&self, key: &str) -> bool {
+        let mut tokens = self.0.borrow_mut();
+        let Some((count, tell)) = tokens.get_mut(key) else { return false };
+        *count -= 1;
+        if *count > 0 {
+            return false;
+        }
+        let tell = *tell;
+        tokens.remove(key);
+        tell
     }
 }
 

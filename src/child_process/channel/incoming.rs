@@ -14,9 +14,16 @@ use crate::{Handle, Read, Stream};
 
 /// What the pipe has to say.
 pub(super) fn take(state: &Rc<State>, read: Read<'_>) {
+    state.reading.set(true);
+    take_in(state, read);
+    state.reading.set(false);
+}
+
+fn take_in(state: &Rc<State>, read: Read<'_>) {
     match read {
         Read::Data(bytes) => {
             state.heard.set(true);
+            state.bytes_kept.set(state.bytes_kept.get().saturating_add(bytes.len()));
             while let Ok(descriptor) = state.pipe.accept_descriptor() {
                 state.descriptors.borrow_mut().push_back(descriptor);
             }
@@ -35,9 +42,10 @@ pub(super) fn take(state: &Rc<State>, read: Read<'_>) {
 
 /// Reads on after a pause.
 pub(super) fn resume(state: &Rc<State>) {
-    if state.pipe.is_closing() || state.pipe.is_active() || state.is_overfull() {
+    if !state.paused.get() || state.pipe.is_closing() || state.is_overfull() {
         return;
     }
+    state.paused.set(false);
     // An error now is one that the next read would have brought.
     let _stopped = state.listen();
 }
@@ -59,9 +67,10 @@ fn decode(state: &Rc<State>) {
     }
     let unannounced =
         !state.descriptors.borrow().is_empty() && state.decoder.borrow().buffered() == 0;
-    if unannounced {
+    if unannounced || state.has_too_many_descriptors() {
         state.fail(ChannelError::UnannouncedHandle);
     } else if state.is_overfull() {
+        state.paused.set(true);
         state.pipe.read_stop();
     }
 }
@@ -94,7 +103,7 @@ fn take_handle(state: &Rc<State>, mut envelope: Value) {
     // What a node sends again it wraps again: the inner envelope is the one that counts.
     let mut kind = HandleType::of_envelope(&envelope);
     let mut message = envelope.take("msg").unwrap_or_default();
-    if protocol::command(&message).as_deref() == Some(protocol::HANDLE) {
+    while protocol::command(&message).as_deref() == Some(protocol::HANDLE) {
         envelope = message;
         kind = HandleType::of_envelope(&envelope);
         message = envelope.take("msg").unwrap_or_default();
@@ -103,10 +112,8 @@ fn take_handle(state: &Rc<State>, mut envelope: Value) {
         state.file(Incoming::Error(ChannelError::UnknownHandleType));
         return;
     };
-    let token = envelope.get("key").and_then(Value::as_str).map(|key| {
-        let mut tokens = state.tokens.borrow_mut();
-        tokens.entry(key.to_owned()).or_default().make()
-    });
+    let key = envelope.get("key").and_then(Value::as_str);
+    let token = key.map(|key| state.tokens.make(state, key));
     let handle = Some(ReceivedHandle { kind, descriptor, token });
     let message = Message { value: message, handle };
     state.file(match protocol::command(&message.value) {
@@ -116,16 +123,17 @@ fn take_handle(state: &Rc<State>, mut envelope: Value) {
 }
 
 /// A node asks how many connections of one of its servers are alive here, or wants to be told when
-/// none is. The second is answered at once: nobody here can be asked to close them.
+/// none is.
 fn answer_about_sockets(state: &Rc<State>, command: &str, mut question: Value) {
     let key = question.take("key").unwrap_or_default();
     let name = key.as_str().unwrap_or_default().to_owned();
     let answer = if command == protocol::GET_COUNT {
-        let tokens = state.tokens.borrow();
-        let count = tokens.get(&name).map_or(0, super::handle::Tokens::count);
-        protocol::about_sockets(protocol::COUNT, key, Some(count))
+        protocol::about_sockets(protocol::COUNT, key, Some(state.tokens.count(&name)))
     } else {
-        state.tokens.borrow_mut().remove(&name);
+        if !state.tokens.is_over(&name) {
+            // The last of them says so.
+            return;
+        }
         protocol::about_sockets(protocol::ALL_CLOSED, key, None)
     };
     // A channel that is closing does not owe an answer.

@@ -1,13 +1,16 @@
 //! The IPC channel between a parent and a child, in Node's protocol: [`Channel`].
 //!
-//! `state` has what a channel knows, `incoming` turns bytes and descriptors into messages,
-//! `outgoing` the reverse, with Node's rule that one handle at a time is under way; `handle` has the
-//! handles, `environment` how a child finds its channel. Invariant: what was sent before the other
+//! `state` has what a channel knows, `incoming` turns bytes and descriptors into messages, `delivery`
+//! gives them to who listens; `outgoing` is the reverse, with Node's rule that one handle at a time
+//! is under way, and `outbox` what is about to be written; `handle` has the handles, `environment`
+//! how a child finds its channel. Invariant: what was sent before the other
 //! side ended or disconnected is delivered, in order; then the disconnection; nothing after it.
 
+mod delivery;
 mod environment;
 mod handle;
 mod incoming;
+mod outbox;
 mod outgoing;
 mod protocol;
 mod state;
@@ -133,6 +136,11 @@ impl Channel {
         self.0.stop_listening();
     }
 
+    /// Ends listening for the disconnection; a child's channel no longer keeps the loop alive for it.
+    pub fn ignore_disconnect(&self) {
+        self.0.ignore_disconnect();
+    }
+
     /// Sends a message; `false` asks the sender to wait for less to be queued, as in Node.
     ///
     /// # Errors
@@ -178,6 +186,15 @@ impl Channel {
     /// [`ChannelError::Closed`] when it is closed, or has been told to close.
     pub fn disconnect(&self) -> std::result::Result<(), ChannelError> {
         self.0.disconnect()
+    }
+
+    /// Writes what has been sent and not written yet, as far as the socket takes it.
+    ///
+    /// There is no need for it while the loop runs: the first message of a turn is written at once,
+    /// those that follow it are written together before the loop waits or ends. A program that ends
+    /// without going back to its loop ([`std::process::exit`]) calls it before.
+    pub fn flush(&self) {
+        outbox::flush(&self.0);
     }
 
     /// Whether messages can be sent.

@@ -12,9 +12,10 @@ use std::rc::Rc;
 
 use super::super::value::Value;
 use super::handle::{HandleType, SendHandle};
+use super::outbox::{self, Outbox};
 use super::state::{ChannelError, Incoming, State};
 use super::{Channel, HIGH_WATER, protocol};
-use crate::{Error, Handle, Result, Stream, Written};
+use crate::{Buf, Error, Handle, Result, Stream};
 
 /// Times that a connection is sent again when the other side did not get it (Node's number).
 const RETRANSMISSIONS: u32 = 3;
@@ -30,14 +31,16 @@ struct Waiting {
 
 /// A handle that has been sent and not answered.
 struct UnderWay {
-    frame: Rc<[u8]>,
-    kind: HandleType,
-    descriptor: OwnedFd,
+    /// To be sent again, if it is of a kind that is.
+    again: Option<(Rc<[u8]>, OwnedFd)>,
     sent_again: u32,
 }
 
 #[derive(Default)]
 pub(super) struct Outgoing {
+    pub(super) outbox: Outbox,
+    /// The bytes of all that wait.
+    waiting_bytes: Cell<usize>,
     under_way: RefCell<Option<UnderWay>>,
     waiting: RefCell<VecDeque<Waiting>>,
     /// The channel is to be closed when all is written and answered.
@@ -47,11 +50,23 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// The channel is over: what waits is called back with an error.
     pub(super) fn abandon(&self, state: &Rc<State>) {
+        self.outbox.abandon(state);
         drop(self.under_way.take());
         let waiting = self.waiting.take();
+        self.waiting_bytes.set(0);
         for callback in waiting.into_iter().filter_map(|waiting| waiting.callback) {
-            state.file(Incoming::Sent(callback, Error::EPIPE));
+            state.file(Incoming::Sent(callback, Err(Error::EPIPE)));
         }
+    }
+
+    /// Bytes that have not been given to the pipe.
+    pub(super) fn bytes(&self) -> usize {
+        self.outbox.len() + self.waiting_bytes.get()
+    }
+
+    /// Whether a message need not wait.
+    fn is_free(&self) -> bool {
+        self.under_way.borrow().is_none() && self.waiting.borrow().is_empty()
     }
 
     /// Closes the channel once everything that was sent is out.
@@ -61,8 +76,8 @@ impl Outgoing {
     }
 
     fn finish_if_idle(&self, state: &Rc<State>) {
-        let idle = self.under_way.borrow().is_none() && self.waiting.borrow().is_empty();
-        if self.finishing.get() && idle && !state.pipe.is_closing() {
+        if self.finishing.get() && self.is_free() && !state.pipe.is_closing() {
+            outbox::flush(state);
             let ending = state.clone();
             // Shutting down waits for the queue.
             let begun = state.pipe.shutdown(move |_, _| ending.end());
@@ -88,8 +103,12 @@ pub(super) fn send(
         Some(handle) => Some(handle.for_node().map_err(ChannelError::Handle)?),
         None => None,
     };
+    if handle.is_none() && state.outgoing.is_free() {
+        outbox::put(state, message, callback)?;
+        return Ok(state.queued_bytes() < HIGH_WATER);
+    }
     let frame = match &handle {
-        Some(handle) => encode(state, &protocol::envelope(&handle.kind, message.clone()))?,
+        Some(handle) => encode(state, &protocol::envelope(handle, message.clone()))?,
         None => encode(state, message)?,
     };
     let handle = handle.map(|handle| (handle.kind, handle.descriptor));
@@ -102,19 +121,13 @@ pub(super) fn send_internal(
     state: &Rc<State>,
     message: &Value,
 ) -> std::result::Result<(), ChannelError> {
-    if !state.is_connected() {
-        return Err(ChannelError::Closed);
-    }
-    let frame = encode(state, message)?;
-    submit(state, Waiting { frame, handle: None, callback: None });
-    Ok(())
+    send(state, message, None, None).map(drop)
 }
 
 /// Answers a handle message, past everything that waits.
 pub(super) fn answer(state: &Rc<State>, command: &str) {
-    if let Ok(frame) = encode(state, &protocol::bare(command)) {
-        write(state, frame, None);
-    }
+    // An answer is a short string, which every serialization has.
+    let _put = outbox::put(state, &protocol::bare(command), None);
 }
 
 fn encode(state: &State, message: &Value) -> std::result::Result<Vec<u8>, ChannelError> {
@@ -122,94 +135,81 @@ fn encode(state: &State, message: &Value) -> std::result::Result<Vec<u8>, Channe
 }
 
 fn submit(state: &Rc<State>, message: Waiting) {
-    if state.outgoing.under_way.borrow().is_some() {
-        state.outgoing.waiting.borrow_mut().push_back(message);
+    let outgoing = &state.outgoing;
+    if !outgoing.is_free() {
+        outgoing.waiting_bytes.set(outgoing.waiting_bytes.get() + message.frame.len());
+        outgoing.waiting.borrow_mut().push_back(message);
+    } else {
+        start(state, message);
+    }
+}
+
+/// Writes a message whose turn it is.
+fn start(state: &Rc<State>, message: Waiting) {
+    let Waiting { frame, handle, callback } = message;
+    let Some((kind, descriptor)) = handle else {
+        outbox::put_frame(state, &frame, callback);
+        return;
+    };
+    if !kind.is_retried() {
+        let under_way = UnderWay { again: None, sent_again: 0 };
+        write_handle(state, under_way, Buf::from(frame), descriptor, callback);
         return;
     }
-    let Waiting { frame, handle, callback } = message;
-    match handle {
-        None => write(state, frame, callback),
-        Some((kind, descriptor)) => {
+    match descriptor.try_clone() {
+        Ok(copy) => {
             let frame: Rc<[u8]> = frame.into();
-            let under_way = UnderWay { frame, kind, descriptor, sent_again: 0 };
-            write_handle(state, under_way, callback);
+            let under_way = UnderWay { again: Some((frame.clone(), descriptor)), sent_again: 0 };
+            write_handle(state, under_way, Buf::from(frame), copy, callback);
         }
+        Err(error) => outbox::done(state, callback.into_iter().collect(), Err(error.into())),
     }
 }
 
-/// Fits a callback for the pipe; a failure to write is the end of the channel.
-fn on_written(
+/// Writes a handle, behind everything that was sent before it.
+fn write_handle(
     state: &Rc<State>,
+    under_way: UnderWay,
+    frame: Buf,
+    descriptor: OwnedFd,
     callback: Option<Callback>,
-) -> impl FnOnce(&crate::Pipe, Written) + 'static {
-    let state = state.clone();
-    move |_, written| {
-        if let Err(error) = written.result
-            && error != Error::ECANCELED
-            && error != Error::EPIPE
-        {
-            state.fail(ChannelError::Io(error));
-        }
-        if let Some(callback) = callback {
-            callback(&Channel::from_state(state), written.result);
-        }
+) {
+    outbox::flush(state);
+    if state.pipe.is_closing() {
+        outbox::done(state, callback.into_iter().collect(), Err(Error::EPIPE));
+        return;
     }
-}
-
-fn write(state: &Rc<State>, frame: Vec<u8>, callback: Option<Callback>) {
-    // EPIPE says that the other side has closed, which reading will tell; a channel that is closed
-    // here has been told.
-    match callback {
-        None => drop(state.pipe.write_and_forget(frame)),
-        Some(callback) => {
-            let callback: Rc<Cell<Option<Callback>>> = Rc::new(Cell::new(Some(callback)));
-            let later = callback.clone();
-            let done = on_written(
-                state,
-                Some(Box::new(move |channel: &Channel, result| {
-                    if let Some(callback) = later.take() {
-                        callback(channel, result);
-                    }
-                })),
-            );
-            if let Err(error) = state.pipe.write(frame, done)
-                && let Some(callback) = callback.take()
-            {
-                state.file(Incoming::Sent(callback, error));
-            }
-        }
-    }
-}
-
-/// Sends a handle, or sends it again.
-fn write_handle(state: &Rc<State>, under_way: UnderWay, callback: Option<Callback>) {
-    let copy = match under_way.descriptor.try_clone() {
-        Ok(copy) => copy,
-        Err(error) => {
-            // Nothing was sent, so nothing will be answered.
-            if let Some(callback) = callback {
-                state.file(Incoming::Sent(callback, error.into()));
-            }
-            next(state);
-            return;
-        }
-    };
-    let frame = under_way.frame.clone();
     state.outgoing.under_way.replace(Some(under_way));
-    let failing = state.clone();
-    let done = on_written(state, callback);
-    let written = state.pipe.write_with_descriptors(frame, [copy], move |pipe, written| {
-        if written.bytes == 0 && written.result.is_err() && !pipe.is_closing() {
-            // It never left: too many descriptors are in flight, say. What waits goes on.
-            drop(failing.outgoing.under_way.take());
-            next(&failing);
+    // Should the pipe refuse, the callback is still there.
+    let callback = Rc::new(Cell::new(callback));
+    let (later, writing) = (callback.clone(), state.clone());
+    let written = state.pipe.write_with_descriptors(frame, [descriptor], move |pipe, written| {
+        let callback = later.take();
+        match written.result {
+            Err(error) if written.bytes == 0 && !pipe.is_closing() && !is_end(error) => {
+                never_left(&writing, callback, error);
+            }
+            result => outbox::done(&writing, callback.into_iter().collect(), result),
         }
-        done(pipe, written);
     });
-    if written.is_err() {
-        drop(state.outgoing.under_way.take());
-        next(state);
+    if let Err(error) = written {
+        never_left(state, callback.take(), error);
     }
+}
+
+/// Whether the error says that the other side is gone, which reading will tell in its time.
+fn is_end(error: Error) -> bool {
+    matches!(error, Error::EPIPE | Error::ECONNRESET)
+}
+
+/// Nothing of a handle's message has been written, because too many descriptors are in flight, say:
+/// there will be no answer, and what waits goes on.
+fn never_left(state: &Rc<State>, callback: Option<Callback>, error: Error) {
+    drop(state.outgoing.under_way.take());
+    if let Some(callback) = callback {
+        state.file(Incoming::Sent(callback, Err(error)));
+    }
+    next(state);
 }
 
 /// The other side has the handle.
@@ -226,20 +226,29 @@ pub(super) fn acknowledged(state: &Rc<State>) {
 /// anything else is lost, as in Node.
 pub(super) fn refused(state: &Rc<State>) {
     let Some(mut under_way) = state.outgoing.under_way.take() else { return };
-    if under_way.kind.is_retried() && under_way.sent_again < RETRANSMISSIONS {
-        under_way.sent_again += 1;
-        write_handle(state, under_way, None);
-    } else {
-        next(state);
+    let again = match &under_way.again {
+        Some((frame, descriptor)) if under_way.sent_again < RETRANSMISSIONS => {
+            descriptor.try_clone().ok().map(|copy| (frame.clone(), copy))
+        }
+        _ => None,
+    };
+    match again {
+        Some((frame, copy)) => {
+            under_way.sent_again += 1;
+            write_handle(state, under_way, Buf::from(frame), copy, None);
+        }
+        None => next(state),
     }
 }
 
 /// Sends what waits, up to and including the next handle.
 fn next(state: &Rc<State>) {
-    while state.outgoing.under_way.borrow().is_none() {
-        let waiting = state.outgoing.waiting.borrow_mut().pop_front();
+    let outgoing = &state.outgoing;
+    while outgoing.under_way.borrow().is_none() {
+        let waiting = outgoing.waiting.borrow_mut().pop_front();
         let Some(waiting) = waiting else { break };
-        submit(state, waiting);
+        outgoing.waiting_bytes.set(outgoing.waiting_bytes.get() - waiting.frame.len());
+        start(state, waiting);
     }
-    state.outgoing.finish_if_idle(state);
+    outgoing.finish_if_idle(state);
 }

@@ -4,7 +4,7 @@
 //! `NODE_`. Field order is that of Node, which a byte-wise reader may rely on.
 
 use super::super::value::Value;
-use super::handle::HandleType;
+use super::handle::SendHandle;
 
 const PREFIX: &str = "NODE_";
 
@@ -31,9 +31,13 @@ pub(super) fn bare(command: &str) -> Value {
 }
 
 /// The envelope of a message that a handle travels with.
-pub(super) fn envelope(kind: &HandleType, message: Value) -> Value {
+pub(super) fn envelope(handle: &SendHandle, message: Value) -> Value {
+    let kind = &handle.kind;
     let mut fields =
         vec![("cmd", Value::from(HANDLE)), ("type", Value::from(kind.name())), ("msg", message)];
+    if let Some(key) = &handle.key {
+        fields.push(("key", Value::from(key.as_str())));
+    }
     if let Some(family) = kind.datagram_family() {
         fields.push(("dgramType", Value::from(family)));
     }

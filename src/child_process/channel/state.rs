@@ -1,21 +1,20 @@
 //! What a channel knows: its pipe, who listens, whether it is open, what keeps the loop alive.
 //!
-//! Invariants: messages are delivered in the check phase of the turn that read them, one by one, so
-//! that a callback that panics leaves the rest to the next turn; the disconnection is told after
-//! the last message, once.
+//! Invariant: a channel that has ended stays so: its pipe is closed, nothing is taken in or sent.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::super::value::{CodecError, Decoder, Encoder, Value};
+use super::delivery::Hooks;
 use super::handle::{ReceivedHandle, Tokens};
 use super::outgoing::{Callback, Outgoing};
 use super::{Channel, ChannelOptions, incoming, protocol};
-use crate::handle::{OnUnwind, Slot};
-use crate::{Check, Error, Handle, Pipe, Result, Stream};
+use crate::handle::Slot;
+use crate::{Error, Handle, Pipe, Result, Stream};
 
 /// A message, and the handle that came with it.
 #[derive(Debug)]
@@ -69,15 +68,21 @@ pub(super) enum Incoming {
     Message(Message),
     Internal(Message),
     Error(ChannelError),
-    /// The callback of a send that could not even begin.
-    Sent(Callback, Error),
+    /// A message has been written, or not.
+    Sent(Callback, Result<()>),
 }
 
 /// Messages that are kept for a listener that is not there yet; when there are more, reading pauses
 /// until there is one.
 const MOST_KEPT: usize = 1024;
 
-type MessageCallback = dyn FnMut(&Channel, Message);
+/// The bytes that they may have come in, above which a second one is too many.
+const MOST_BYTES_KEPT: usize = 16 << 20;
+
+/// Descriptors that may wait for the message that announces them: as many as one write can bring.
+const MOST_DESCRIPTORS: usize = 253;
+
+pub(super) type MessageCallback = dyn FnMut(&Channel, Message);
 
 pub(crate) struct State {
     pub(super) pipe: Pipe,
@@ -85,27 +90,38 @@ pub(crate) struct State {
     pub(super) encoder: Encoder,
     /// Descriptors that have come and whose message is not complete.
     pub(super) descriptors: RefCell<VecDeque<OwnedFd>>,
-    incoming: RefCell<VecDeque<Incoming>>,
+    pub(super) incoming: RefCell<VecDeque<Incoming>>,
+    /// Messages that wait for a listener.
+    pub(super) kept: RefCell<VecDeque<Message>>,
+    /// Bytes read while nobody listened.
+    pub(super) bytes_kept: Cell<usize>,
+    /// Reading has been stopped because too much is kept.
+    pub(super) paused: Cell<bool>,
     pub(super) outgoing: Outgoing,
     /// Connections of a node's servers, by the key it gave them.
-    pub(super) tokens: RefCell<HashMap<String, Tokens>>,
+    pub(super) tokens: Tokens,
     connected: Cell<bool>,
     /// The pipe has been closed, or is about to be; the disconnection is to be told.
-    ended: Cell<bool>,
-    told: Cell<bool>,
+    pub(super) ended: Cell<bool>,
+    pub(super) told: Cell<bool>,
     /// Listening has been overridden by `reference` or `unreference`.
     fixed_reference: Cell<bool>,
     child: Cell<bool>,
     blacklight: Cell<bool>,
     /// Bytes arrived since this was last looked at.
     pub(super) heard: Cell<bool>,
-    on_message: Slot<MessageCallback>,
-    on_internal: Slot<MessageCallback>,
-    on_disconnect: Slot<dyn FnMut(&Channel)>,
-    on_error: Slot<dyn FnMut(&Channel, ChannelError)>,
-    delivery: RefCell<Option<Check>>,
+    pub(super) on_message: Slot<MessageCallback>,
+    pub(super) on_internal: Slot<MessageCallback>,
+    pub(super) on_disconnect: Slot<dyn FnMut(&Channel)>,
+    pub(super) on_error: Slot<dyn FnMut(&Channel, ChannelError)>,
+    pub(super) hooks: RefCell<Hooks>,
+    /// A delivery will come by itself.
+    pub(super) scheduled: Cell<bool>,
+    pub(super) delivering: Cell<bool>,
+    /// Inside the pipe's read callback.
+    pub(super) reading: Cell<bool>,
     /// Called once everything that was sent before the other side's end has been delivered.
-    after_all: Cell<Option<Box<dyn FnOnce()>>>,
+    pub(super) after_all: Cell<Option<Box<dyn FnOnce()>>>,
 }
 
 impl State {
@@ -116,8 +132,11 @@ impl State {
             pipe,
             descriptors: RefCell::default(),
             incoming: RefCell::default(),
+            kept: RefCell::default(),
+            bytes_kept: Cell::new(0),
+            paused: Cell::new(false),
             outgoing: Outgoing::default(),
-            tokens: RefCell::default(),
+            tokens: Tokens::default(),
             connected: Cell::new(true),
             ended: Cell::new(false),
             told: Cell::new(false),
@@ -129,7 +148,10 @@ impl State {
             on_internal: Slot::empty(),
             on_disconnect: Slot::empty(),
             on_error: Slot::empty(),
-            delivery: RefCell::new(None),
+            hooks: RefCell::default(),
+            scheduled: Cell::new(false),
+            delivering: Cell::new(false),
+            reading: Cell::new(false),
             after_all: Cell::new(None),
         });
         Ok(state)
@@ -160,7 +182,7 @@ impl State {
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
-        self.pipe.write_queue_size()
+        self.pipe.write_queue_size() + self.outgoing.bytes()
     }
 
     pub(super) fn set_reference(&self, on: bool) {
@@ -179,6 +201,7 @@ impl State {
     }
 
     pub(super) fn listen_for_messages(self: &Rc<Self>, callback: Box<MessageCallback>) {
+        self.bytes_kept.set(0);
         let previous = self.on_message.set(callback);
         self.update_reference();
         self.deliver_soon();
@@ -201,6 +224,12 @@ impl State {
         drop(previous);
     }
 
+    pub(super) fn ignore_disconnect(&self) {
+        let previous = self.on_disconnect.clear();
+        self.update_reference();
+        drop(previous);
+    }
+
     pub(super) fn listen_for_errors(&self, callback: Box<dyn FnMut(&Channel, ChannelError)>) {
         drop(self.on_error.set(callback));
     }
@@ -211,90 +240,20 @@ impl State {
         self.deliver_soon();
     }
 
+    /// Whether more descriptors have come than a message can need.
+    pub(super) fn has_too_many_descriptors(&self) -> bool {
+        self.descriptors.borrow().len() > MOST_DESCRIPTORS
+    }
+
+    pub(super) fn is_delivering(&self) -> bool {
+        self.delivering.get()
+    }
+
     /// Whether more is kept than should be without anybody to take it.
     pub(super) fn is_overfull(&self) -> bool {
-        !self.on_message.is_set() && self.incoming.borrow().len() >= MOST_KEPT
-    }
-
-    /// Whether something can be delivered now.
-    fn is_deliverable(&self) -> bool {
-        let first_waits = match self.incoming.borrow().front() {
-            None => false,
-            Some(Incoming::Message(_)) => !self.on_message.is_set(),
-            Some(_) => false,
-        };
-        !first_waits
-            && (!self.incoming.borrow().is_empty() || (self.ended.get() && !self.told.get()))
-    }
-
-    /// Has the check phase deliver what there is.
-    pub(super) fn deliver_soon(self: &Rc<Self>) {
-        if !self.is_deliverable() {
-            return;
-        }
-        let lp = self.pipe.event_loop().clone();
-        let active = self.delivery.borrow().as_ref().is_some_and(Handle::is_active);
-        if active {
-            return;
-        }
-        // A new one each time that the last one has ended: one whose callback panicked is over.
-        let Ok(check) = Check::new(&lp) else { return };
-        let state = self.clone();
-        if check.start(move |check| state.deliver(check)).is_ok() {
-            let previous = self.delivery.replace(Some(check));
-            if let Some(previous) = previous {
-                previous.close();
-            }
-        }
-    }
-
-    fn deliver(self: &Rc<Self>, check: &Check) {
-        let again = OnUnwind::new(|| {
-            let over = self.delivery.take();
-            self.deliver_soon();
-            drop(over);
-        });
-        let channel = Channel::from_state(self.clone());
-        while self.is_deliverable() {
-            let next = self.incoming.borrow_mut().pop_front();
-            match next {
-                Some(Incoming::Message(message)) => {
-                    let stop = OnUnwind::new(|| drop(self.on_message.clear()));
-                    self.on_message.call(|callback| callback(&channel, message));
-                    stop.passed();
-                }
-                Some(Incoming::Internal(message)) => {
-                    let stop = OnUnwind::new(|| drop(self.on_internal.clear()));
-                    self.on_internal.call(|callback| callback(&channel, message));
-                    stop.passed();
-                }
-                Some(Incoming::Error(error)) => {
-                    let stop = OnUnwind::new(|| drop(self.on_error.clear()));
-                    self.on_error.call(|callback| callback(&channel, error));
-                    stop.passed();
-                }
-                Some(Incoming::Sent(callback, error)) => callback(&channel, Err(error)),
-                None => self.tell_end(&channel),
-            }
-        }
-        again.passed();
-        check.stop();
-        incoming::resume(self);
-    }
-
-    fn tell_end(&self, channel: &Channel) {
-        self.told.set(true);
-        let stop = OnUnwind::new(|| drop(self.on_disconnect.clear()));
-        self.on_disconnect.call(|callback| callback(channel));
-        stop.passed();
-        // Nothing is to be heard any more; closures often hold the channel itself.
-        drop(self.on_message.clear());
-        drop(self.on_internal.clear());
-        drop(self.on_disconnect.clear());
-        drop(self.on_error.clear());
-        if let Some(after_all) = self.after_all.take() {
-            after_all();
-        }
+        let kept = self.kept.borrow().len() + self.incoming.borrow().len();
+        !self.on_message.is_set()
+            && (kept >= MOST_KEPT || (kept > 0 && self.bytes_kept.get() > MOST_BYTES_KEPT))
     }
 
     /// Says to the parent that this crate is here.
@@ -329,42 +288,5 @@ impl State {
         }
         self.outgoing.finish_soon(self);
         Ok(())
-    }
-
-    /// Calls `then` once everything that was sent by the other side has been delivered: at the
-    /// channel's end, or, where somebody else holds the other end open, as soon as a turn has
-    /// brought nothing new.
-    pub(crate) fn when_all_is_delivered(self: &Rc<Self>, then: Box<dyn FnOnce()>) {
-        if self.told.get() {
-            then();
-            return;
-        }
-        self.after_all.set(Some(then));
-        self.heard.set(true);
-        self.watch_silence();
-    }
-
-    /// Looks in every turn whether the other side has fallen silent, without letting the loop wait.
-    fn watch_silence(self: &Rc<Self>) {
-        let lp = self.pipe.event_loop().clone();
-        let (Ok(idle), Ok(check)) = (crate::Idle::new(&lp), Check::new(&lp)) else {
-            if let Some(after_all) = self.after_all.take() {
-                after_all();
-            }
-            return;
-        };
-        let state = self.clone();
-        // An idle handle keeps the loop from waiting; that is all it is for.
-        let _started = idle.start(|_| {});
-        let _started = check.start(move |check| {
-            let silent = !state.heard.replace(false) && !state.is_deliverable();
-            if silent || state.told.get() {
-                idle.close();
-                check.close();
-                if let Some(after_all) = state.after_all.take() {
-                    after_all();
-                }
-            }
-        });
     }
 }

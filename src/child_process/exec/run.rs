@@ -145,10 +145,13 @@ impl State {
 
     /// A limit was reached: ends the child and does not listen to it any more.
     fn kill(&self) {
-        self.outputs.iter().for_each(Output::end);
         self.timer.stop();
         self.killed.set(true);
-        match self.send_signal() {
+        // Before the outputs are closed, so that the signal is what a child that writes dies of. In
+        // Node, which closes first, that is a matter of luck.
+        let sent = self.send_signal();
+        self.outputs.iter().for_each(Output::end);
+        match sent {
             // An end that was waited for, but not reported yet.
             Ok(()) | Err(Error::ESRCH) => self.finish_if_closed(),
             Err(error) => {

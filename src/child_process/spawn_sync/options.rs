@@ -114,6 +114,7 @@ impl SyncOptions {
 
     /// Fills a slot: the descriptor that has this number in the child. There may be gaps, and the
     /// slots behind one stay where they are. (Node's move down by one for a string in the array.)
+    /// One beyond 2²⁰, where no descriptor can be, is an `EBADF` error of the call.
     pub fn stdio(&mut self, slot: u32, stdio: impl Into<SyncStdio>) -> &mut SyncOptions {
         self.slots.insert(slot, stdio.into());
         self.slots_given = true;

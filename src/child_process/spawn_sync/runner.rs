@@ -18,6 +18,10 @@ use crate::{
 /// much there is of an output that was too long.
 const BLOCK: usize = 64 * 1024;
 
+/// No slot can be beyond these: the kernel gives no higher numbers (fs.nr_open, unless it was
+/// raised). The output has a place for each slot up to the last, so a limit there must be.
+const MOST_SLOTS: u32 = 1 << 20;
+
 /// How a child ended, and what it left.
 pub(super) struct Ended {
     pub(super) pid: i32,
@@ -58,6 +62,10 @@ type NotSpawned = (Error, Option<SpawnStep>);
 
 pub(super) fn run(command: &Command, options: &SyncOptions) -> Result<Ended, NotSpawned> {
     let without_step = |error| (error, None);
+    let slots = options.slots.keys().max().map_or(0, |&last| last.saturating_add(1));
+    if slots > MOST_SLOTS {
+        return Err((Error::EBADF, Some(SpawnStep::Dup(slots - 1))));
+    }
     let lp = EventLoop::new().map_err(without_step)?;
     let run = Rc::new(Run {
         kill_signal: options.kill_signal,
@@ -85,7 +93,7 @@ pub(super) fn run(command: &Command, options: &SyncOptions) -> Result<Ended, Not
         }
     }
     run.wait(&lp);
-    let mut output = vec![None; options.slots.keys().max().map_or(0, |&last| last as usize + 1)];
+    let mut output = vec![None; slots as usize];
     for connection in connections {
         if let Purpose::Collect(bytes) = connection.purpose {
             output[connection.slot as usize] = Some(bytes.take());

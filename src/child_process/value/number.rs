@@ -71,7 +71,6 @@ fn write_fraction(out: &mut Vec<u8>, number: f64) {
         digits[count] = *byte;
         count += 1;
     }
-    let digits = &digits[..count];
     let exponent = text[mark + 1..].iter().fold(0i32, |value, byte| match byte {
         b'-' => value,
         digit => value * 10 + i32::from(digit - b'0'),
@@ -83,6 +82,11 @@ fn write_fraction(out: &mut Vec<u8>, number: f64) {
     }
     // Where the decimal point is, counted from the first digit.
     let point = exponent + 1;
+    if is_halfway(number, point - count as i32) {
+        // Rust rounds up between two that are equally near, the standard wants the even one.
+        digits[count - 1] &= !1;
+    }
+    let digits = &digits[..count];
     let count = count as i32;
     match point {
         point if count <= point && point <= 21 => {
@@ -109,6 +113,19 @@ fn write_fraction(out: &mut Vec<u8>, number: f64) {
             write_integer(out, i64::from(exponent.unsigned_abs()));
         }
     }
+}
+
+/// Whether a number lies in the middle of two multiples of 10^place: it is an odd multiple of
+/// 5^place · 2^(place − 1). Below the decimal point the fives cancel out.
+fn is_halfway(number: f64, place: i32) -> bool {
+    let bits = number.to_bits();
+    let (exponent, fraction) = ((bits >> 52 & 0x7ff) as i32, bits & ((1 << 52) - 1));
+    let (mantissa, exponent) =
+        if exponent == 0 { (fraction, -1074) } else { (fraction | 1 << 52, exponent - 1075) };
+    let twos = mantissa.trailing_zeros();
+    let fives = u32::try_from(place).map_or(Some(1), |place| 5u64.checked_pow(place));
+    exponent + twos as i32 == place - 1
+        && fives.is_some_and(|fives| (mantissa >> twos).is_multiple_of(fives))
 }
 
 /// A number as a property key: `String(number)`.
@@ -162,6 +179,8 @@ mod tests {
             (4294967295.5, "4294967295.5"),
             (f64::NEG_INFINITY, "-Infinity"),
             (f64::NAN, "NaN"),
+            (0.987_739_562_988_281_25, "0.9877395629882812"),
+            (2f64.powi(-25), "2.9802322387695312e-8"),
         ];
         for (number, text) in cases {
             assert_eq!(key_of(number), text);

@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn dropping_and_cloning_deep_values_takes_no_stack() {
         let mut value = Value::Null;
-        for n in 0..1_000_000 {
+        for n in 0..300_000 {
             value = match n % 5 {
                 0 => Value::array([value]),
                 1 => Value::object([("a", value)]),

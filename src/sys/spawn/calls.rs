@@ -196,11 +196,10 @@ pub(super) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     outcome(unsafe { syscall(libc::SYS_write, arguments) })
 }
 
-/// Directory entries (getdents64(2)); 0 at the end.
-pub(super) fn getdents(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+pub(super) fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     let arguments = [fd as usize, buffer.as_mut_ptr() as usize, buffer.len()];
     // SAFETY: the kernel writes no more bytes than the slice has.
-    outcome(unsafe { syscall(libc::SYS_getdents64, arguments) })
+    outcome(unsafe { syscall(libc::SYS_read, arguments) })
 }
 
 /// Comes back only with an error.

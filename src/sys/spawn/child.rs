@@ -224,10 +224,6 @@ fn mark_unlisted(orders: &Orders<'_>, soft: Option<u64>) -> Result<(), c_int> {
         return Ok(());
     }
     orders.status.note(Fallbacks::MARKED_ONE_BY_ONE);
-    let soft = match soft {
-        Some(soft) => soft,
-        None => calls::soft_limit(libc::RLIMIT_NOFILE)?,
-    };
     unlisted::mark_one_by_one(gaps, soft)
 }
 

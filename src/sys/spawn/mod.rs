@@ -16,6 +16,8 @@ mod descriptors;
 mod dumpable;
 mod exec;
 mod lock;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod model;
 mod paths;
 mod plan;
 mod probe;
@@ -163,11 +165,5 @@ pub(crate) struct Spawner {
 impl Spawner {
     pub(crate) fn new() -> Spawner {
         Spawner::default()
-    }
-
-    /// Looks again at which signals the process ignores, at the next spawn: for a program that has
-    /// begun to ignore one since the last.
-    pub(crate) fn forget_ignored_signals(&mut self) {
-        self.ignored = None;
     }
 }

@@ -10,7 +10,7 @@ use super::status::Status;
 use crate::error::Result;
 use crate::sys::last_error;
 
-/// Ample for a straight-line child: its largest object is the 2 KiB buffer of a directory listing.
+/// Ample for a straight-line child: its largest object is a buffer of 1 KiB.
 const STACK: usize = 64 * 1024;
 
 /// A multiple of every page size that Linux has on the processors in question (4, 16 or 64 KiB).

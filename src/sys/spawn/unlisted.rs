@@ -2,9 +2,12 @@
 //!
 //! Invariant: this works on the child's own table only; it runs after the table was copied or
 //! unshared. One `close_range` per run of unlisted numbers is the way (5.11 for its
-//! `CLOSE_RANGE_CLOEXEC`). Where that is missing the open numbers come from `/proc/self/fd`, and
-//! without /proc every number below the soft limit is tried: then one above a limit that was
-//! lowered while it was open is missed.
+//! `CLOSE_RANGE_CLOEXEC`). Where that is missing every number below the table's size is tried,
+//! which no open descriptor can be above; without /proc, every number below the soft limit, which
+//! misses what was opened before a limit was lowered.
+//!
+//! Rejected: listing `/proc/self/fd`. The kernel makes a directory entry for each, which takes
+//! ten times as long as trying a number (m: 60 ms and 6 ms for 10,000 descriptors).
 
 use std::ffi::c_int;
 use std::os::fd::RawFd;
@@ -20,63 +23,61 @@ pub(super) fn mark(gaps: &[Gap]) -> Result<(), c_int> {
     Ok(())
 }
 
-/// One call for each descriptor. `soft` is the limit under which they were opened.
-pub(super) fn mark_one_by_one(gaps: &[Gap], soft: u64) -> Result<(), c_int> {
-    match mark_listed(gaps) {
-        Ok(()) => Ok(()),
-        Err(_) => {
-            let end = u32::try_from(soft).unwrap_or(u32::MAX);
-            for gap in gaps.iter().filter(|gap| gap.first < end) {
-                for number in gap.first..=gap.last.min(end) {
-                    mark_number(number);
-                }
-            }
-            Ok(())
+/// One call for each number. `soft` is the limit under which the descriptors were opened, when that
+/// is not the present one.
+pub(super) fn mark_one_by_one(gaps: &[Gap], soft: Option<u64>) -> Result<(), c_int> {
+    let end = match (table_size(), soft) {
+        (Some(size), _) => size,
+        (None, Some(soft)) => u32::try_from(soft).unwrap_or(u32::MAX),
+        (None, None) => {
+            let soft = calls::soft_limit(libc::RLIMIT_NOFILE)?;
+            u32::try_from(soft).unwrap_or(u32::MAX)
+        }
+    };
+    for gap in gaps {
+        for number in gap.first..end.min(gap.last.saturating_add(1)) {
+            // EBADF is the only error it has, and means that there is nothing to mark.
+            let _ = calls::fcntl(number as RawFd, libc::F_SETFD, libc::FD_CLOEXEC);
         }
     }
+    Ok(())
 }
 
-fn mark_number(number: u32) {
-    // EBADF is the only error it has, and means that there is nothing to mark.
-    let _ = calls::fcntl(number as RawFd, libc::F_SETFD, libc::FD_CLOEXEC);
+/// How many numbers the table has room for (proc(5), `FDSize`).
+fn table_size() -> Option<u32> {
+    // The line is the eleventh, and those before it are short.
+    let mut buffer = [0u8; 1024];
+    let status = calls::openat(libc::AT_FDCWD, c"/proc/self/status", libc::O_RDONLY).ok()?;
+    let length = calls::read(status, &mut buffer);
+    calls::close(status);
+    let text = buffer.get(..length.ok()?)?;
+    text.split(|byte| *byte == b'\n').find_map(|line| number(line.strip_prefix(b"FDSize:\t")?))
 }
 
-fn mark_listed(gaps: &[Gap]) -> Result<(), c_int> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    let directory = calls::openat(libc::AT_FDCWD, c"/proc/self/fd", flags)?;
-    let done = mark_entries(directory, gaps);
-    calls::close(directory);
-    done
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0u32, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u32::from(byte.wrapping_sub(b'0')))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
 
-fn mark_entries(directory: RawFd, gaps: &[Gap]) -> Result<(), c_int> {
-    let mut buffer = [0u8; 2048];
-    loop {
-        let length = calls::getdents(directory, &mut buffer)?;
-        if length == 0 {
-            return Ok(());
-        }
-        let mut rest = buffer.get(..length).unwrap_or(&[]);
-        // struct linux_dirent64 (getdents64(2)): inode 8, offset 8, length 2, type 1, name.
-        while let Some(&[low, high]) = rest.get(16..18) {
-            let length = usize::from(u16::from_ne_bytes([low, high]));
-            let number = rest.get(19..length).and_then(number);
-            if let Some(number) = number.filter(|n| gaps.iter().any(|gap| gap.contains(*n))) {
-                mark_number(number);
-            }
-            rest = rest.get(length.max(1)..).unwrap_or(&[]);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_size_is_found_and_bounds_the_open_descriptors() {
+        let size = table_size().unwrap();
+        let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let highest = names.map(|name| name.parse::<u32>().unwrap()).max().unwrap();
+        assert!(highest < size, "{highest} {size}");
     }
-}
 
-/// A NUL-ended decimal number; `None` for `.` and `..`.
-fn number(name: &[u8]) -> Option<u32> {
-    let mut number = 0u32;
-    for &byte in name.iter().take_while(|&&byte| byte != 0) {
-        if !byte.is_ascii_digit() {
-            return None;
-        }
-        number = number.wrapping_mul(10).wrapping_add(u32::from(byte.wrapping_sub(b'0')));
+    #[test]
+    fn only_digits_are_a_number() {
+        assert_eq!(number(b"256"), Some(256));
+        assert_eq!(number(b"25x"), None);
+        assert_eq!(number(b"99999999999"), None);
     }
-    Some(number)
 }

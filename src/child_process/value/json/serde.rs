@@ -2,8 +2,8 @@
 
 use super::super::{BigInt, CodecError, Kind, Value, ViewKind};
 
-/// How deep a value for `serde_json` may be: it recurses to drop one.
-const DEPTH: usize = 1_000;
+/// How deep a value for `serde_json` may be: twice what it reads itself, as dropping one recurses.
+const DEPTH: usize = 256;
 /// How many parts it may have, as one object in many places is copied to each.
 const PARTS: usize = 1 << 24;
 
@@ -35,7 +35,7 @@ impl Value {
     /// ```
     ///
     /// # Errors
-    /// [`CodecError::Unsendable`] for a bigint and a cycle, [`CodecError::TooDeep`] above 1,000
+    /// [`CodecError::Unsendable`] for a bigint and a cycle, [`CodecError::TooDeep`] above 256
     /// levels, [`CodecError::TooLong`] above 16 million parts.
     pub fn to_json(&self) -> Result<serde_json::Value, CodecError> {
         convert(self, DEPTH, &mut { PARTS })

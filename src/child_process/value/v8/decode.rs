@@ -179,7 +179,7 @@ impl Input<'_> {
             return Ok(buffer);
         }
         self.reader.skip();
-        let kind = match self.reader.byte()? {
+        let kind = match self.reader.small_tag()? {
             0 => None,
             letter => ViewKind::from_native(letter),
         };
@@ -472,7 +472,7 @@ fn finish_host(
 /// Reads the parts of an error up to its cause or its end; whether it is a cause.
 fn expects_cause(error: &mut ErrorObject, reader: &mut Reader<'_>) -> Result<bool, CodecError> {
     loop {
-        match reader.byte()? {
+        match reader.small_tag()? {
             tags::ERROR_MESSAGE => error.message = Some(reader.string()?),
             tags::ERROR_STACK => error.stack = Some(reader.string()?),
             tags::ERROR_CAUSE => return Ok(true),

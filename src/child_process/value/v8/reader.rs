@@ -66,6 +66,12 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
+    /// A tag inside an object, which V8 reads as a number of eight bits: an over-long form counts.
+    pub(super) fn small_tag(&mut self) -> Result<u8, CodecError> {
+        let low = self.byte()?;
+        Ok(if low < 0x80 { low } else { low & 0x7f | self.byte()? << 7 })
+    }
+
     pub(super) fn zigzag(&mut self) -> Result<i32, CodecError> {
         let value = self.varint()?;
         Ok((value >> 1) as i32 ^ -((value & 1) as i32))

@@ -150,7 +150,8 @@ impl Cgroup {
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
         let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"));
         let path = mount.and_then(|line| line.split(' ').nth(1));
-        let path = path.map(|path| std::path::Path::new(path).join(name));
+        let name = format!("{name}-{}", std::process::id());
+        let path = path.map(|path| std::path::Path::new(path).join(&name));
         match path {
             Some(path) if std::fs::create_dir(&path).is_ok() => Some(Cgroup(path)),
             _ => {

@@ -1,7 +1,7 @@
 //! Spawning while the process as a whole is in an awkward state.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::failures::limit;
 use super::*;
@@ -131,6 +131,51 @@ fn limit_off(resource: u32) {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the limit is read during the call; the process is the test's own.
     unsafe { libc::setrlimit(resource, &raw const limit) };
+}
+
+/// The process whose handler [`note_stranger`] is.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+static STRANGERS: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn note_stranger(_: i32) {
+    // SAFETY: an async-signal-safe call that cannot fail.
+    if unsafe { libc::getpid() } != OWNER.load(Ordering::Relaxed) {
+        STRANGERS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn handlers_of_the_parent_do_not_run_in_a_child() {
+    isolated(|| {
+        // SAFETY: group and disposition of a process that is the test's own.
+        unsafe {
+            libc::setpgid(0, 0);
+            OWNER.store(libc::getpid(), Ordering::Relaxed);
+            libc::signal(libc::SIGUSR1, note_stranger as *const () as usize);
+        }
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    // SAFETY: a signal to our own group, in which every process takes or blocks it.
+                    unsafe { libc::kill(0, libc::SIGUSR1) };
+                }
+            });
+            let mut spawner = Spawner::new();
+            for round in 0..50 {
+                for switches in main_positions() {
+                    // Every other child dies of the signal, or not, as its default action has it.
+                    let mut attributes = command(&["/bin/true"]);
+                    attributes.signal_mask = (round % 2) << (libc::SIGUSR1 - 1);
+                    if let Ok(child) = spawner.spawn(&attributes, &switches) {
+                        finish(&child);
+                    }
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(STRANGERS.load(Ordering::Relaxed), 0);
+    });
 }
 
 #[test]

@@ -1,0 +1,170 @@
+//! Delivering what has come: in the check phase of the turn that read it, in order.
+//!
+//! Invariants: one callback at a time, so that one that panics leaves the rest to the next turn; a
+//! message that nobody listens for holds up other messages, but nothing else; the disconnection is
+//! told after the last message, once.
+
+use std::rc::Rc;
+
+use super::state::{Incoming, State};
+use super::{Channel, incoming, outbox};
+use crate::handle::OnUnwind;
+use crate::{Check, Handle, Idle};
+
+/// Turns that a dead child's messages may take: more than a socket's buffer can hold, in the
+/// smallest pieces. Whoever talks longer is somebody else.
+const MOST_TURNS: u32 = 256;
+
+/// What brings a delivery about. The idle hook keeps the loop from waiting for anything else.
+#[derive(Default)]
+pub(super) struct Hooks(Option<(Check, Idle)>);
+
+impl Drop for Hooks {
+    fn drop(&mut self) {
+        if let Some((check, idle)) = self.0.take() {
+            check.close();
+            idle.close();
+        }
+    }
+}
+
+impl State {
+    /// Whether something can be delivered now.
+    fn is_deliverable(&self) -> bool {
+        !self.incoming.borrow().is_empty()
+            || (self.on_message.is_set() && !self.kept.borrow().is_empty())
+            || (self.ended.get() && !self.told.get())
+    }
+
+    /// Has the check phase deliver what there is.
+    pub(super) fn deliver_soon(self: &Rc<Self>) {
+        if self.scheduled.get() || !self.is_deliverable() {
+            return;
+        }
+        let lp = self.pipe.event_loop();
+        let mut hooks = self.hooks.borrow_mut();
+        if hooks.0.is_none() {
+            let (Ok(check), Ok(idle)) = (Check::new(lp), Idle::new(lp)) else { return };
+            hooks.0 = Some((check, idle));
+        }
+        let Some((check, idle)) = &hooks.0 else { return };
+        let state = self.clone();
+        let delivering = check.start(move |check| state.deliver(check));
+        // While it reads, the check phase of this very turn is still to come.
+        let woken = self.reading.get() || idle.start(|_| {}).is_ok();
+        self.scheduled.set(delivering.is_ok() && woken);
+    }
+
+    fn deliver(self: &Rc<Self>, check: &Check) {
+        let again = OnUnwind::new(|| {
+            // A hook whose closure panicked is over, and so are those that go with it.
+            drop(self.hooks.take());
+            self.scheduled.set(false);
+            self.delivering.set(false);
+            outbox::flush(self);
+            self.deliver_soon();
+        });
+        self.delivering.set(true);
+        let channel = Channel::from_state(self.clone());
+        loop {
+            if self.on_message.is_set() {
+                let message = self.kept.borrow_mut().pop_front();
+                if let Some(message) = message {
+                    let stop = OnUnwind::new(|| drop(self.on_message.clear()));
+                    self.on_message.call(|callback| callback(&channel, message));
+                    stop.passed();
+                    continue;
+                }
+            }
+            let next = self.incoming.borrow_mut().pop_front();
+            match next {
+                Some(Incoming::Message(message)) => self.kept.borrow_mut().push_back(message),
+                Some(Incoming::Internal(message)) => {
+                    let stop = OnUnwind::new(|| drop(self.on_internal.clear()));
+                    self.on_internal.call(|callback| callback(&channel, message));
+                    stop.passed();
+                }
+                Some(Incoming::Error(error)) => {
+                    let stop = OnUnwind::new(|| drop(self.on_error.clear()));
+                    self.on_error.call(|callback| callback(&channel, error));
+                    stop.passed();
+                }
+                Some(Incoming::Sent(callback, result)) => callback(&channel, result),
+                None if self.ended.get() && !self.told.get() => self.tell_end(&channel),
+                None => break,
+            }
+        }
+        self.delivering.set(false);
+        again.passed();
+        outbox::flush(self);
+        check.stop();
+        if let Some((_, idle)) = &self.hooks.borrow().0 {
+            idle.stop();
+        }
+        self.scheduled.set(false);
+        incoming::resume(self);
+        // What the flush has completed.
+        self.deliver_soon();
+    }
+
+    fn tell_end(&self, channel: &Channel) {
+        self.told.set(true);
+        // As in Node, what nobody listened for in time is lost.
+        self.kept.take();
+        let after_all = self.after_all.take();
+        let telling = OnUnwind::new(|| drop(self.on_disconnect.clear()));
+        // The exit is told even if this panics, in the next turn.
+        let after_all = std::cell::Cell::new(after_all);
+        let put_back = OnUnwind::new(|| self.after_all.set(after_all.take()));
+        self.on_disconnect.call(|callback| callback(channel));
+        put_back.passed();
+        telling.passed();
+        // Nothing is to be heard any more; closures often hold the channel itself.
+        drop(self.on_message.clear());
+        drop(self.on_internal.clear());
+        drop(self.on_disconnect.clear());
+        drop(self.on_error.clear());
+        if let Some(after_all) = after_all.take() {
+            after_all();
+        }
+    }
+
+    /// Calls `then` once everything that was sent by the other side has been delivered: at the
+    /// channel's end, or, where somebody else holds the other end open, as soon as a turn has
+    /// brought nothing new.
+    pub(crate) fn when_all_is_delivered(self: &Rc<Self>, then: Box<dyn FnOnce()>) {
+        if self.told.get() {
+            then();
+            return;
+        }
+        self.after_all.set(Some(then));
+        self.heard.set(true);
+        self.watch_silence();
+    }
+
+    /// Looks in every turn whether the other side has fallen silent, without letting the loop wait.
+    fn watch_silence(self: &Rc<Self>) {
+        let lp = self.pipe.event_loop().clone();
+        let (Ok(idle), Ok(check)) = (Idle::new(&lp), Check::new(&lp)) else {
+            if let Some(after_all) = self.after_all.take() {
+                after_all();
+            }
+            return;
+        };
+        let state = self.clone();
+        let mut turns = 0;
+        // An idle handle keeps the loop from waiting; that is all it is for.
+        let _started = idle.start(|_| {});
+        let _started = check.start(move |check| {
+            turns += 1;
+            let quiet = !state.heard.replace(false) && !state.is_deliverable();
+            if quiet || state.told.get() || turns > MOST_TURNS {
+                idle.close();
+                check.close();
+                if let Some(after_all) = state.after_all.take() {
+                    after_all();
+                }
+            }
+        });
+    }
+}
