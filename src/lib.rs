@@ -2,7 +2,7 @@
 //! as a crate.
 //!
 //! An [`EventLoop`] runs [handles](Handle) made for it: [`Timer`], [`Idle`], [`Prepare`], [`Check`],
-//! [`Async`], [`Poll`], [`Signal`], [`Pipe`] and [`Process`]. Handles call closures, only from
+//! [`Async`], [`Poll`], [`Signal`], [`Pipe`], [`Tcp`] and [`Process`]. Handles call closures, only from
 //! inside [`EventLoop::run`], and stay with the loop for as long as they do something.
 //!
 //! ```
@@ -26,6 +26,9 @@
 //! # Ok::<(), blacklight::Error>(())
 //! ```
 //!
+//! Beside the loop there are [`Worker`], a thread with a loop that others can stop, [`os`], facts of
+//! process and system, and with the feature `child_process` the layer of that name that Node.js has.
+//!
 //! The names are libuv's where libuv has one, and each item says where it differs from libuv and
 //! why. What the design leaves open and how it was decided is in `ARCHITECTURE.md`.
 
@@ -34,6 +37,9 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("blacklight is made of Linux's own facilities and works nowhere else");
 
 // The README's first program is compiled and run like every other example.
 #[cfg(doctest)]

@@ -4,10 +4,11 @@
 //! Node's protocol and with a real node on the other side if need be; [`json`] and [`v8`] are the two
 //! ways in which messages are written. [`spawn_sync`] runs a child to its end and returns what it
 //! said; [`exec`] and [`exec_file`] do so on a loop and call back; [`exec_sync`] and
-//! [`exec_file_sync`] make a failure of the child an error. The names and rules are Node's; each item
-//! says where it differs.
+//! [`exec_file_sync`] make a failure of the child an error; [`cluster`] shares servers among several
+//! processes. The names and rules are Node's; each item says where it differs.
 
 mod channel;
+pub mod cluster;
 mod exec;
 mod fork;
 mod spawn_sync;

@@ -34,4 +34,9 @@ pub fn isolated<F: FnOnce()>(body: F) {
         output.status,
         String::from_utf8_lossy(&output.stderr),
     );
+    // What it could not test here is worth a word (`--nocapture` shows it).
+    let errors = String::from_utf8_lossy(&output.stderr);
+    errors.lines().filter(|line| line.starts_with("skipped: ")).for_each(|line| {
+        eprintln!("{test} {line}");
+    });
 }

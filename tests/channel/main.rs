@@ -7,7 +7,12 @@ mod support;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod bridge;
 mod descriptors;
+mod errors;
+mod handles;
+mod life;
 mod node_child;
 mod node_parent;
 mod talk;
+mod values;

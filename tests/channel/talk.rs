@@ -11,7 +11,7 @@ use crate::node_child::options;
 /// One end, and what it has heard.
 pub(crate) struct Talk {
     pub(crate) channel: Channel,
-    pub(crate) process: Process,
+    _process: Process,
     pub(crate) heard: Heard,
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn quiet(lp: &EventLoop, command: &Command, serialization: Serializat
     channel.on_disconnect(move |_| h.add("disconnect"));
     let h = heard.clone();
     channel.on_error(move |_, error| h.add(format!("error: {error}")));
-    Talk { channel, process, heard }
+    Talk { channel, _process: process, heard }
 }
 
 /// As [`quiet`], messages as well.

@@ -4,6 +4,8 @@
 
 mod concurrently;
 mod endings;
+#[cfg(feature = "child_process")]
+mod prefork;
 mod program;
 mod small;
 mod terminal;

@@ -166,8 +166,6 @@ fn what_is_wrong_is_refused() {
         "ff0f5230",
         "ff0f5222016140",
         "ff0f522201618004",
-        // u and v together.
-        "ff0f522201619002",
         // Bigints: minus zero.
         "ff0f5a01",
         "ff0f7a01",
@@ -203,6 +201,7 @@ fn what_is_wrong_is_refused() {
         "ff0f5c0130",
         "ff0f5c01220161",
         // Errors: unknown part, text that is none.
+        "ff0f726342 00002e",
         "ff0f7278",
         "ff0f726d30",
         "ff0f7263",

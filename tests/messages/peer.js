@@ -92,6 +92,7 @@ function cyclic(depth) {
 const show = (it) => util.inspect(it, { depth: 30, maxArrayLength: 1e4, maxStringLength: 1e6, breakLength: Infinity });
 
 const commands = {
+  version: () => process.version,
   make: (source) => (0, eval)(source),
   random: (start) => { seed = start; return cyclic(4); },
   // Whether a value is what was made of the source or the seed here.

@@ -24,8 +24,10 @@ fn resident_memory_grows_with_what_is_touched() {
         assert!(after >= before + SIZE * 9 / 10, "{before} {after}");
         // The kernel counts per processor and sums up now and then.
         assert!(after.abs_diff(status("VmRSS:")) < 4 << 20);
+        // It may be more than this program ever had: what shared memory with its parent until its
+        // exec is counted with what the parent had.
         let most = os::resource_usage().unwrap().max_rss;
-        assert!(most.abs_diff(status("VmHWM:")) < 4 << 20);
+        assert!(most + (4 << 20) >= status("VmHWM:"));
         assert!(most >= SIZE);
         assert!(std::hint::black_box(memory).len() == SIZE as usize);
     });
@@ -77,9 +79,14 @@ fn processor_time_goes_on_in_the_thread_that_works() {
         std::hint::black_box((0..10_000).sum::<u64>());
         used = os::thread_cpu_usage().unwrap().since(thread_begun);
     }
-    assert!(os::cpu_usage().unwrap().since(begun).user >= used.user);
-    let other = std::thread::spawn(|| os::thread_resource_usage().unwrap()).join().unwrap();
-    assert!(other.user_time <= os::resource_usage().unwrap().user_time);
+    // The kernel splits what was used into user and system by samples, for the thread and for the
+    // process separately (cputime_adjust, kernel/sched/cputime.c), so only the sums compare, to
+    // within a tick.
+    let (all, tick) = (os::cpu_usage().unwrap().since(begun), 10_000);
+    assert!(all.user + all.system + tick >= used.user + used.system, "{all:?} {used:?}");
+    let other = std::thread::spawn(|| os::thread_cpu_usage().unwrap()).join().unwrap();
+    let whole = os::cpu_usage().unwrap();
+    assert!(other.user + other.system <= whole.user + whole.system + tick);
 }
 
 #[test]

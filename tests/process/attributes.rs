@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use blacklight::prelude::*;
 use blacklight::{Resource, UNLIMITED};
@@ -215,7 +216,11 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let _left_to_the_system = std::fs::remove_dir(&self.0);
+        // Its last processes may still be dying.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
     }
 }
 

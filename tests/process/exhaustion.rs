@@ -5,7 +5,7 @@
 use std::fs::File;
 
 use blacklight::prelude::*;
-use blacklight::{Error, Resource, SpawnPath, SpawnStep};
+use blacklight::{Error, Reaping, Resource, SpawnPath, SpawnStep};
 
 use crate::support::process::{
     Exits, in_fork, is_root, new_loop, output, pipe, reaps_by_pidfd, run, shell, skip,
@@ -51,6 +51,9 @@ impl Drop for Crowd {
 fn when_descriptors_run_out_a_spawn_fails_cleanly_or_is_reported_exactly() {
     isolated(|| {
         let lp = new_loop();
+        if lp.options().reaping == Reaping::Pidfd {
+            return skip("without a pidfd such a loop spawns nothing");
+        }
         // What the loop keeps, the signal pipe among it, is there from the beginning.
         shell("exit 0").spawn(&lp, |_, _| {}).unwrap().on_stop(|_, _| {}).unwrap();
         run(&lp);
@@ -97,8 +100,8 @@ fn when_descriptors_run_out_a_spawn_fails_cleanly_or_is_reported_exactly() {
 fn without_a_descriptor_a_child_can_be_killed_and_closed() {
     isolated(|| {
         let lp = new_loop();
-        if lp.options().spawn_path == SpawnPath::Fork {
-            return skip("the fork path needs descriptors of its own");
+        if lp.options().spawn_path == SpawnPath::Fork || lp.options().reaping == Reaping::Pidfd {
+            return skip("the fork path, and this reaping, need descriptors of their own");
         }
         shell("exit 0").spawn(&lp, |_, _| {}).unwrap();
         run(&lp);

@@ -296,7 +296,11 @@ fn a_panic_in_the_outcome_callback_loses_neither_the_exit_nor_the_others() {
     isolated(|| {
         let lp = new_loop();
         let (outcome, exits) = (Outcome::default(), Exits::new());
-        shell("exit 1").spawn_off_loop(&lp, |_, _| panic!("on purpose"), exits.note()).unwrap();
+        let (command, ended) = until_closed("exit 1");
+        command.spawn_off_loop(&lp, |_, _| panic!("on purpose"), exits.note()).unwrap();
+        drop(command);
+        // It is dead before the loop has heard that it lives.
+        assert_ne!(poll_for(&ended, libc::POLLIN, 30_000), 0);
         shell("exit 2").spawn_off_loop(&lp, noting(&outcome), exits.note()).unwrap();
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&lp)));
         assert!(ran.is_err());

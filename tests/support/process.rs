@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use blacklight::prelude::*;
-use blacklight::{Facilities, LoopRef, Reaping};
+use blacklight::{Facilities, LoopRef, Reaping, SpawnPath};
 
 /// Ends this process if the test hangs. No child inherits an alarm.
 pub fn watchdog() {
@@ -156,9 +156,16 @@ pub fn reaps_by_pidfd(lp: &LoopRef) -> bool {
     has_pidfds(lp) && lp.options().reaping != Reaping::Sigchld
 }
 
-/// Whether the status is promised even when somebody else has waited for the child (DESIGN 4.7).
-pub fn is_exact_for_all(lp: &LoopRef) -> bool {
+/// Whether the loop can ask the kernel how a process ended that somebody else has waited for.
+pub fn has_notes(lp: &LoopRef) -> bool {
     has_pidfds(lp) && lp.options().facilities.contains(Facilities::PIDFD_INFO) && kernel_is(6, 15)
+}
+
+/// Whether the status is promised even when somebody else has waited for the child (DESIGN 4.7).
+///
+/// The fork path opens the pidfd after the fork; a child that is gone by then has none.
+pub fn is_exact_for_all(lp: &LoopRef) -> bool {
+    has_notes(lp) && lp.options().spawn_path != SpawnPath::Fork
 }
 
 /// A pipe; both ends close-on-exec and blocking.

@@ -66,7 +66,7 @@ impl State {
         });
         self.delivering.set(true);
         let channel = Channel::from_state(self.clone());
-        loop {
+        while !channel.event_loop().is_halted() {
             if self.on_message.is_set() {
                 let message = self.kept.borrow_mut().pop_front();
                 if let Some(message) = message {

@@ -124,6 +124,15 @@ impl SendHandle {
     /// `NODE_SOCKET_ALL_CLOSED`, which [`Channel::on_internal_message`] gets.
     ///
     /// [`Channel::on_internal_message`]: super::Channel::on_internal_message
+    ///
+    /// ```
+    /// use blacklight::child_process::SendHandle;
+    ///
+    /// let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let _client = std::net::TcpStream::connect(server.local_addr()?)?;
+    /// let _handle = SendHandle::from(server.accept()?.0).with_key("4:127.0.0.1:0");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn with_key(self, key: impl Into<String>) -> SendHandle {
         SendHandle { key: Some(key.into()), ..self }

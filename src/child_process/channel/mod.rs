@@ -46,6 +46,22 @@ pub struct ChannelOptions {
 /// reference, like that of a handle. A channel keeps its loop alive according to Node's rules: that
 /// of a parent always, that of a child while somebody listens for messages or for the
 /// disconnection; see [`Channel::reference`].
+///
+/// ```
+/// use blacklight::child_process::{Channel, ChannelOptions, Value};
+/// use blacklight::{EventLoop, RunMode};
+///
+/// let lp = EventLoop::new()?;
+/// let (one, other) = std::os::unix::net::UnixStream::pair()?;
+/// let one = Channel::open(&lp, one, ChannelOptions::default())?;
+/// let other = Channel::open(&lp, other, ChannelOptions::default())?;
+/// one.send(&Value::from("hello"))?;
+/// one.disconnect()?;
+/// other.on_message(|_, message| assert_eq!(message.value, Value::from("hello")));
+/// other.on_disconnect(|other| assert!(!other.is_connected()));
+/// lp.run(RunMode::Default)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Channel(Rc<State>);
 
@@ -137,6 +153,18 @@ impl Channel {
     }
 
     /// Ends listening for the disconnection; a child's channel no longer keeps the loop alive for it.
+    ///
+    /// ```
+    /// use blacklight::EventLoop;
+    /// use blacklight::child_process::{Channel, ChannelOptions};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+    /// let channel = Channel::open(&lp, one, ChannelOptions::default())?;
+    /// channel.on_disconnect(|_| unreachable!());
+    /// channel.ignore_disconnect();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ignore_disconnect(&self) {
         self.0.ignore_disconnect();
     }
@@ -193,6 +221,21 @@ impl Channel {
     /// There is no need for it while the loop runs: the first message of a turn is written at once,
     /// those that follow it are written together before the loop waits or ends. A program that ends
     /// without going back to its loop ([`std::process::exit`]) calls it before.
+    ///
+    /// ```
+    /// use blacklight::EventLoop;
+    /// use blacklight::child_process::{Channel, ChannelOptions, Value};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+    /// let channel = Channel::open(&lp, one, ChannelOptions::default())?;
+    /// channel.send(&Value::from(1))?;
+    /// channel.send(&Value::from(2))?;
+    /// assert_eq!(channel.queued_bytes(), 2);
+    /// channel.flush();
+    /// assert_eq!(channel.queued_bytes(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn flush(&self) {
         outbox::flush(&self.0);
     }

@@ -99,7 +99,7 @@ impl Properties {
     }
 
     fn position(&self, key: &str) -> Option<usize> {
-        self.table.find(|hasher| key.hash(hasher), |own| own.as_str() == Some(key))
+        self.table.find(|hasher| key.as_bytes().hash(hasher), |own| own == key)
     }
 
     /// Sets a property and gives the value that it had.
@@ -198,7 +198,7 @@ impl IntoIterator for Properties {
 
 /// The array index that a key is.
 pub(super) fn index_of(key: &JsString) -> Option<u32> {
-    key.as_str().and_then(array_index)
+    key.utf8().ok().and_then(array_index)
 }
 
 /// Properties that are being added one after the other, sorted once at the end: keeping the order

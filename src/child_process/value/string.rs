@@ -1,8 +1,9 @@
 //! A JavaScript string: UTF-16 code units, of which nearly all are well-formed text.
 //!
-//! Well-formed text is kept as a Rust `String`, so that the common case costs what a `String`
-//! costs. Invariant: the wide form holds at least one lone surrogate; so a string has one
-//! representation only, and comparing and hashing go by it.
+//! Well-formed text is kept as UTF-8, short text in place: most keys and many values are short, and
+//! an allocation for each would be most of the work of reading a message. Invariant: each string
+//! has one form only, so that comparing can go by it: the wide form holds at least one lone
+//! surrogate, the boxed one more than what fits in place, and unused bytes in place are zero.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,9 +26,13 @@ pub struct JsString(Form);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Form {
-    Text(String),
+    Short { length: u8, bytes: [u8; SHORT] },
+    Text(Box<str>),
     Wide(Box<[u16]>),
 }
+
+/// How many bytes fit in place: with them a string is as large as a `String`.
+const SHORT: usize = 22;
 
 impl JsString {
     /// The string of these code units, whatever they are.
@@ -50,7 +55,15 @@ impl JsString {
                 Err(_) => return JsString(Form::Wide(units.collect())),
             }
         }
-        JsString(Form::Text(text))
+        JsString::from(text)
+    }
+
+    /// Text that is short and known to be UTF-8.
+    #[inline]
+    fn short(text: &[u8]) -> Option<JsString> {
+        let mut bytes = [0; SHORT];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        Some(JsString(Form::Short { length: text.len() as u8, bytes }))
     }
 
     /// The string of code units in the byte order of this machine; an odd last byte is ignored.
@@ -59,16 +72,20 @@ impl JsString {
     }
 
     /// The string whose characters are these bytes: U+0000 to U+00FF.
+    #[inline]
     pub(super) fn from_latin1(bytes: &[u8]) -> JsString {
-        if bytes.is_ascii()
-            && let Ok(text) = std::str::from_utf8(bytes)
-        {
-            return JsString(Form::Text(text.to_owned()));
+        if bytes.is_ascii() {
+            if let Some(short) = JsString::short(bytes) {
+                return short;
+            }
+            if let Ok(text) = std::str::from_utf8(bytes) {
+                return JsString(Form::Text(text.into()));
+            }
         }
         let wide = bytes.iter().filter(|b| !b.is_ascii()).count();
         let mut text = String::with_capacity(bytes.len() + wide);
         text.extend(bytes.iter().map(|b| char::from(*b)));
-        JsString(Form::Text(text))
+        JsString::from(text)
     }
 
     /// The text, unless there are lone surrogates in it.
@@ -80,6 +97,9 @@ impl JsString {
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match &self.0 {
+            Form::Short { length, bytes } => {
+                std::str::from_utf8(&bytes[..usize::from(*length)]).ok()
+            }
             Form::Text(text) => Some(text),
             Form::Wide(_) => None,
         }
@@ -94,8 +114,8 @@ impl JsString {
     #[must_use]
     pub fn to_str_lossy(&self) -> Cow<'_, str> {
         match &self.0 {
-            Form::Text(text) => Cow::Borrowed(text),
             Form::Wide(units) => Cow::Owned(String::from_utf16_lossy(units)),
+            _ => Cow::Borrowed(self.as_str().unwrap_or_default()),
         }
     }
 
@@ -110,8 +130,8 @@ impl JsString {
     /// ```
     pub fn into_string(self) -> Result<String, JsString> {
         match self.0 {
-            Form::Text(text) => Ok(text),
-            wide @ Form::Wide(_) => Err(JsString(wide)),
+            Form::Text(text) => Ok(text.into_string()),
+            _ => self.as_str().map(str::to_owned).ok_or(self),
         }
     }
 
@@ -123,8 +143,8 @@ impl JsString {
     /// ```
     pub fn utf16(&self) -> impl Iterator<Item = u16> + '_ {
         let (text, wide) = match &self.0 {
-            Form::Text(text) => (text.as_str(), &[][..]),
             Form::Wide(units) => ("", &units[..]),
+            _ => (self.as_str().unwrap_or_default(), &[][..]),
         };
         text.encode_utf16().chain(wide.iter().copied())
     }
@@ -137,24 +157,26 @@ impl JsString {
     /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.as_str() == Some("")
+        self.utf8() == Ok(b"")
     }
 
-    /// The two forms, for those that write them.
-    pub(super) fn parts(&self) -> Result<&str, &[u16]> {
+    /// The bytes of text, or the code units of what is none.
+    #[inline]
+    pub(super) fn utf8(&self) -> Result<&[u8], &[u16]> {
         match &self.0 {
-            Form::Text(text) => Ok(text),
+            Form::Short { length, bytes } => Ok(&bytes[..usize::from(*length)]),
+            Form::Text(text) => Ok(text.as_bytes()),
             Form::Wide(units) => Err(units),
         }
     }
 }
 
 impl Hash for JsString {
-    /// As the `str` inside, so that a table of these can be asked for a `str`.
+    /// As the bytes of the text, so that a table of these can be asked for a `str`.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match &self.0 {
-            Form::Text(text) => text.hash(state),
-            Form::Wide(units) => units.hash(state),
+        match self.utf8() {
+            Ok(text) => text.hash(state),
+            Err(units) => units.hash(state),
         }
     }
 }
@@ -162,7 +184,6 @@ impl Hash for JsString {
 impl fmt::Debug for JsString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Form::Text(text) => fmt::Debug::fmt(text, f),
             Form::Wide(units) => {
                 f.write_str("\"")?;
                 for unit in char::decode_utf16(units.iter().copied()) {
@@ -173,6 +194,7 @@ impl fmt::Debug for JsString {
                 }
                 f.write_str("\"")
             }
+            _ => fmt::Debug::fmt(self.as_str().unwrap_or_default(), f),
         }
     }
 }
@@ -186,31 +208,31 @@ impl fmt::Display for JsString {
 
 impl Default for JsString {
     fn default() -> JsString {
-        JsString(Form::Text(String::new()))
+        JsString(Form::Short { length: 0, bytes: [0; SHORT] })
     }
 }
 
 impl From<String> for JsString {
     fn from(text: String) -> JsString {
-        JsString(Form::Text(text))
+        JsString::short(text.as_bytes()).unwrap_or_else(|| JsString(Form::Text(text.into())))
     }
 }
 
 impl From<&str> for JsString {
     fn from(text: &str) -> JsString {
-        JsString(Form::Text(text.to_owned()))
+        JsString::short(text.as_bytes()).unwrap_or_else(|| JsString(Form::Text(text.into())))
     }
 }
 
 impl PartialEq<str> for JsString {
     fn eq(&self, other: &str) -> bool {
-        self.as_str() == Some(other)
+        self.utf8() == Ok(other.as_bytes())
     }
 }
 
 impl PartialEq<&str> for JsString {
     fn eq(&self, other: &&str) -> bool {
-        self.as_str() == Some(other)
+        self == *other
     }
 }
 
@@ -224,6 +246,21 @@ mod tests {
         assert_eq!(JsString::from_latin1(b"plain"), JsString::from("plain"));
         let bytes: Vec<u8> = "é€😀".encode_utf16().flat_map(u16::to_ne_bytes).collect();
         assert_eq!(JsString::from_utf16_bytes(&bytes), JsString::from("é€😀"));
+    }
+
+    #[test]
+    fn short_and_long_text_are_the_same_kind_of_string() {
+        for length in [0, 1, 21, 22, 23, 1000] {
+            for letter in ["x", "é"] {
+                let text = letter.repeat(length);
+                let string = JsString::from(text.as_str());
+                assert_eq!(string.as_str(), Some(&*text));
+                assert_eq!(string, JsString::from(text.clone()));
+                assert_eq!(string, JsString::from_utf16(&text.encode_utf16().collect::<Vec<_>>()));
+                assert_eq!(string.into_string(), Ok(text));
+            }
+        }
+        assert_eq!(size_of::<JsString>(), 24);
     }
 
     #[test]

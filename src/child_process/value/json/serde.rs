@@ -22,7 +22,7 @@ impl From<serde_json::Value> for Value {
 }
 
 impl Value {
-    /// What the value is in `serde_json`: as [`stringify`](super::stringify) writes it, except that
+    /// What the value is in `serde_json`: as [`stringify`](super::stringify()) writes it, except that
     /// lone surrogates become U+FFFD and `undefined` alone `null`.
     ///
     /// ```

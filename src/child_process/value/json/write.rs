@@ -92,13 +92,13 @@ impl Output<'_> {
 
     fn string(&mut self, text: &JsString) {
         self.out.push(b'"');
-        match text.parts() {
+        match text.utf8() {
             Ok(text) => self.escaped(text),
             Err(units) => {
                 let mut one = [0; 4];
                 for unit in char::decode_utf16(units.iter().copied()) {
                     match unit {
-                        Ok(c) => self.escaped(c.encode_utf8(&mut one)),
+                        Ok(c) => self.escaped(c.encode_utf8(&mut one).as_bytes()),
                         Err(lone) => self.escape(lone.unpaired_surrogate()),
                     }
                 }
@@ -108,8 +108,7 @@ impl Output<'_> {
     }
 
     /// Text with what must be escaped escaped; what lies between is copied in one piece.
-    fn escaped(&mut self, text: &str) {
-        let bytes = text.as_bytes();
+    fn escaped(&mut self, bytes: &[u8]) {
         let mut done = 0;
         loop {
             let at = done + special(&bytes[done..]);

@@ -4,12 +4,12 @@
 //! only in a message that has the byte of a reference in it at all; others need no table.
 //! Invariant: room is reserved in advance for no more elements in all than there are input bytes.
 
-use super::super::number::{array_index, key_of};
-use super::super::properties::Filling;
+use super::super::number::key_of;
 use super::super::{
-    Array, ArrayBuffer, CodecError, CycleId, ErrorObject, JsString, Kind, Map, Object, RegExp,
-    RegExpFlags, Set, Value, View, ViewKind, clip_time,
+    ArrayBuffer, CodecError, CycleId, JsString, Kind, Object, RegExp, RegExpFlags, Value, View,
+    ViewKind, clip_time,
 };
+use super::opened::Frame;
 use super::reader::Reader;
 use super::tags;
 
@@ -21,29 +21,27 @@ pub(super) fn decode(bytes: &[u8], max_depth: usize) -> Result<Value, CodecError
     let mut open: Vec<Frame> = Vec::new();
     let mut next = input.value()?;
     loop {
-        let value = match next {
-            Read::Value(value) => value,
-            Read::Open(frame) if open.len() < max_depth => {
-                open.push(frame);
-                Value::Undefined
-            }
+        let mut frame = match next {
+            Read::Open(frame) if open.len() < max_depth => frame,
             Read::Open(_) => return Err(CodecError::TooDeep { limit: max_depth }),
+            Read::Value(value) => {
+                let Some(mut frame) = open.pop() else { return Ok(value) };
+                frame.take(value, &mut input)?;
+                frame
+            }
         };
-        // A frame that has just been opened has nothing to take yet, and ignores the value.
-        let Some(frame) = open.last_mut() else { return Ok(value) };
-        frame.take(value, &mut input)?;
         next = match frame.advance(&mut input)? {
-            Some(child) => Read::Open(child),
-            None => match open.pop() {
-                Some(frame) => Read::Value(frame.finish(&mut input)?),
-                None => return Err(input.reader.error("end of message")),
-            },
+            Some(child) => {
+                open.push(frame);
+                Read::Open(child)
+            }
+            None => Read::Value(frame.finish(&mut input)?),
         };
     }
 }
 
 /// What has been read of a value.
-enum Read {
+pub(super) enum Read {
     /// All.
     Value(Value),
     /// The beginning, of one with values inside.
@@ -61,8 +59,8 @@ enum Known {
     Outer(CycleId),
 }
 
-struct Input<'a> {
-    reader: Reader<'a>,
+pub(super) struct Input<'a> {
+    pub(super) reader: Reader<'a>,
     version: u32,
     table: Option<Vec<Known>>,
     /// For how many more elements room may be reserved.
@@ -70,7 +68,7 @@ struct Input<'a> {
 }
 
 impl Input<'_> {
-    fn value(&mut self) -> Result<Read, CodecError> {
+    pub(super) fn value(&mut self) -> Result<Read, CodecError> {
         let mut tag = self.reader.tag()?;
         while tag == tags::OBJECT_COUNT {
             self.reader.varint()?;
@@ -98,8 +96,8 @@ impl Input<'_> {
 
     fn object(&mut self, tag: u8) -> Result<Read, CodecError> {
         let reader = &mut self.reader;
-        let parts = match tag {
-            tags::OBJECT => Parts::Plain(Filling::default()),
+        let frame = match tag {
+            tags::OBJECT => Frame::plain(),
             tags::DENSE => {
                 let length = reader.varint()?;
                 if length as usize > reader.left() {
@@ -107,12 +105,12 @@ impl Input<'_> {
                 }
                 let reserved = self.credit.min(length as usize);
                 self.credit -= reserved;
-                Parts::Array(Box::new(ArrayParts::dense(length, reserved)))
+                Frame::dense(length, reserved)
             }
-            tags::SPARSE => Parts::Array(Box::new(ArrayParts::sparse(reader.varint()?))),
-            tags::MAP => Parts::Map { map: Map::new(), key: None, read: 0 },
-            tags::SET => Parts::Set { set: Set::new(), read: 0 },
-            tags::ERROR => Parts::Error(Box::default()),
+            tags::SPARSE => Frame::sparse(reader.varint()?),
+            tags::MAP => Frame::map(),
+            tags::SET => Frame::set(),
+            tags::ERROR => Frame::error(),
             tags::HOST_OBJECT => match reader.varint()? {
                 tags::HOST_VIEW => {
                     let kind = ViewKind::from_number(reader.varint()?)
@@ -120,20 +118,49 @@ impl Input<'_> {
                     let view = View::new(kind, reader.block()?.to_vec());
                     return Ok(Read::Value(self.done(Kind::View(view)).into()));
                 }
-                tags::HOST_PLAIN => Parts::Host(None),
+                tags::HOST_PLAIN => {
+                    return Ok(Read::Open(self.opened(Frame::host(), Known::Pending)));
+                }
                 _ => return Err(reader.error("unknown host object")),
             },
             _ => return self.leaf(tag).map(|object| Read::Value(object.into())),
         };
-        let known = match parts {
-            Parts::Host(_) => Known::Pending,
-            _ => Known::Open(None),
+        Ok(Read::Open(self.opened(frame, Known::Open(None))))
+    }
+
+    /// Gives an object that is not complete the next number.
+    fn opened(&mut self, frame: Frame, known: Known) -> Frame {
+        match &mut self.table {
+            None => frame,
+            Some(table) => {
+                table.push(known);
+                frame.with_number(table.len() - 1)
+            }
+        }
+    }
+
+    /// Completes the object with this number.
+    pub(super) fn close(&mut self, number: usize, kind: Kind) -> Object {
+        let Some(known) = self.table.as_mut().and_then(|table| table.get_mut(number)) else {
+            return Object::new(kind);
         };
-        let number = self.table.as_mut().map_or(0, |table| {
-            table.push(known);
-            table.len() - 1
-        });
-        Ok(Read::Open(Frame { number, key: None, started: false, parts }))
+        let cycle = if let Known::Open(cycle) = known { *cycle } else { None };
+        let object = Object::with_cycle(kind, cycle);
+        *known = Known::Done(object.clone());
+        object
+    }
+
+    /// Completes a host object: it is the object inside it, under a second number.
+    pub(super) fn close_host(&mut self, number: usize, inside: Value) -> Result<Value, CodecError> {
+        let known = match &inside {
+            Value::Object(object) => Known::Done(object.clone()),
+            Value::Cycle(cycle) => Known::Outer(*cycle),
+            _ => return Err(self.reader.error("host object is no object")),
+        };
+        if let Some(table) = &mut self.table {
+            table[number] = known;
+        }
+        Ok(inside)
     }
 
     /// An object without values inside.
@@ -149,9 +176,6 @@ impl Input<'_> {
             tags::REGEXP => {
                 let source = reader.string()?;
                 let flags = RegExpFlags::from_bits(reader.varint()?)
-                    .filter(|flags| {
-                        !flags.contains(RegExpFlags::UNICODE | RegExpFlags::UNICODE_SETS)
-                    })
                     .ok_or_else(|| reader.error("unknown flags"))?;
                 Kind::RegExp(RegExp { source, flags })
             }
@@ -175,10 +199,9 @@ impl Input<'_> {
 
     /// V8's own view, which follows the buffer that it is a view of; the buffer if there is none.
     fn view_of(&mut self, buffer: Object) -> Result<Object, CodecError> {
-        if self.reader.left() == 0 || self.reader.peek()? != tags::VIEW {
+        if !self.reader.skip_if(tags::VIEW) {
             return Ok(buffer);
         }
-        self.reader.skip();
         let kind = match self.reader.small_tag()? {
             0 => None,
             letter => ViewKind::from_native(letter),
@@ -228,7 +251,7 @@ impl Input<'_> {
         object
     }
 
-    fn key(&mut self) -> Result<JsString, CodecError> {
+    pub(super) fn key(&mut self) -> Result<JsString, CodecError> {
         let mut tag = self.reader.tag()?;
         while tag == tags::OBJECT_COUNT {
             self.reader.varint()?;
@@ -247,240 +270,11 @@ impl Input<'_> {
     }
 
     /// The count at the end of a list of properties.
-    fn count(&mut self, expected: usize) -> Result<(), CodecError> {
+    pub(super) fn count(&mut self, expected: usize) -> Result<(), CodecError> {
         if self.reader.varint()? as usize == expected {
             Ok(())
         } else {
             Err(self.reader.error("wrong count"))
-        }
-    }
-}
-
-/// An object that is being read.
-struct Frame {
-    number: usize,
-    /// The key of the property whose value is being read.
-    key: Option<JsString>,
-    /// Whether a value inside has been asked for.
-    started: bool,
-    parts: Parts,
-}
-
-enum Parts {
-    Plain(Filling),
-    Array(Box<ArrayParts>),
-    Map {
-        map: Map,
-        key: Option<Value>,
-        read: usize,
-    },
-    Set {
-        set: Set,
-        read: usize,
-    },
-    Error(Box<ErrorObject>),
-    /// A host object that stands for the object inside.
-    Host(Option<Value>),
-}
-
-struct ArrayParts {
-    array: Array,
-    named: Filling,
-    length: u32,
-    /// The tag behind the properties.
-    end: u8,
-    /// How many elements come without a key, and how many of them have been read.
-    unkeyed: u32,
-    next: u32,
-    pairs: usize,
-}
-
-impl ArrayParts {
-    fn dense(length: u32, reserved: usize) -> ArrayParts {
-        let (array, named) = (Array::with_capacity(reserved), Filling::default());
-        ArrayParts {
-            array,
-            named,
-            length,
-            end: tags::DENSE_END,
-            unkeyed: length,
-            next: 0,
-            pairs: 0,
-        }
-    }
-
-    fn sparse(length: u32) -> ArrayParts {
-        ArrayParts { length, end: tags::SPARSE_END, unkeyed: 0, ..ArrayParts::dense(0, 0) }
-    }
-
-    fn take(&mut self, key: Option<JsString>, value: Value) -> bool {
-        let Some(key) = key else {
-            if self.array.dense().len() == self.next as usize {
-                self.array.dense_mut().push(value);
-            } else {
-                self.array.set(self.next, value);
-            }
-            self.next += 1;
-            return true;
-        };
-        self.pairs += 1;
-        match key.as_str().and_then(array_index) {
-            Some(index) => self.array.set(index, value).is_none(),
-            None => self.named.set(key, value),
-        }
-    }
-}
-
-impl Frame {
-    /// Takes the value inside that has been read last.
-    fn take(&mut self, value: Value, input: &mut Input<'_>) -> Result<(), CodecError> {
-        if !std::mem::replace(&mut self.started, true) {
-            return Ok(());
-        }
-        let new = match &mut self.parts {
-            Parts::Plain(filling) => filling.set(self.key.take().unwrap_or_default(), value),
-            Parts::Array(array) => array.take(self.key.take(), value),
-            Parts::Map { map, key, read } => {
-                *read += 1;
-                match key.take() {
-                    None => *key = Some(value),
-                    Some(key) => {
-                        map.insert(key, value);
-                    }
-                }
-                true
-            }
-            Parts::Set { set, read } => {
-                *read += 1;
-                set.insert(value);
-                true
-            }
-            Parts::Error(error) => {
-                error.cause = Some(value);
-                true
-            }
-            Parts::Host(inside) => {
-                *inside = Some(value);
-                true
-            }
-        };
-        if new { Ok(()) } else { Err(input.reader.error("key is there twice")) }
-    }
-
-    /// Reads on until there is a value with values inside, or the end of the object.
-    fn advance(&mut self, input: &mut Input<'_>) -> Result<Option<Frame>, CodecError> {
-        while self.expects_value(input)? {
-            match input.value()? {
-                Read::Value(value) => self.take(value, input)?,
-                Read::Open(child) => return Ok(Some(child)),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads up to the next value inside: a key, for instance. Whether there is one.
-    fn expects_value(&mut self, input: &mut Input<'_>) -> Result<bool, CodecError> {
-        match &mut self.parts {
-            Parts::Plain(filling) => {
-                if input.reader.peek()? == tags::OBJECT_END {
-                    input.reader.skip();
-                    input.count(filling.len())?;
-                    return Ok(false);
-                }
-                self.key = Some(input.key()?);
-            }
-            Parts::Array(array) => {
-                while array.next < array.unkeyed {
-                    if input.reader.peek()? != tags::HOLE {
-                        return Ok(true);
-                    }
-                    input.reader.skip();
-                    array.next += 1;
-                }
-                if input.reader.peek()? == array.end {
-                    input.reader.skip();
-                    input.count(array.pairs)?;
-                    input.count(array.length as usize)?;
-                    return Ok(false);
-                }
-                self.key = Some(input.key()?);
-            }
-            Parts::Map { key, read, .. } => {
-                if key.is_none() && input.reader.peek()? == tags::MAP_END {
-                    input.reader.skip();
-                    input.count(*read)?;
-                    return Ok(false);
-                }
-            }
-            Parts::Set { read, .. } => {
-                if input.reader.peek()? == tags::SET_END {
-                    input.reader.skip();
-                    input.count(*read)?;
-                    return Ok(false);
-                }
-            }
-            Parts::Error(error) => return expects_cause(error, &mut input.reader),
-            Parts::Host(inside) => return Ok(inside.is_none()),
-        }
-        Ok(true)
-    }
-
-    fn finish(self, input: &mut Input<'_>) -> Result<Value, CodecError> {
-        let kind = match self.parts {
-            Parts::Plain(filling) => Kind::Plain(filling.finish()),
-            Parts::Array(parts) => {
-                let ArrayParts { mut array, named, length, .. } = *parts;
-                array.extend_to(length);
-                if named.len() > 0 {
-                    *array.properties_mut() = named.finish();
-                }
-                Kind::Array(array)
-            }
-            Parts::Map { map, .. } => Kind::Map(map),
-            Parts::Set { set, .. } => Kind::Set(set),
-            Parts::Error(error) => Kind::Error(error),
-            Parts::Host(inside) => return finish_host(self.number, inside, input),
-        };
-        let Some(table) = &mut input.table else { return Ok(kind.into()) };
-        let cycle = match &table[self.number] {
-            Known::Open(cycle) => *cycle,
-            _ => None,
-        };
-        let object = Object::with_cycle(kind, cycle);
-        table[self.number] = Known::Done(object.clone());
-        Ok(Value::Object(object))
-    }
-}
-
-/// A host object is the object inside it, under a second number.
-fn finish_host(
-    number: usize,
-    inside: Option<Value>,
-    input: &mut Input<'_>,
-) -> Result<Value, CodecError> {
-    let (known, value) = match inside {
-        Some(Value::Object(object)) => (Known::Done(object.clone()), Value::Object(object)),
-        Some(Value::Cycle(cycle)) => (Known::Outer(cycle), Value::Cycle(cycle)),
-        _ => return Err(input.reader.error("host object is no object")),
-    };
-    if let Some(table) = &mut input.table {
-        table[number] = known;
-    }
-    Ok(value)
-}
-
-/// Reads the parts of an error up to its cause or its end; whether it is a cause.
-fn expects_cause(error: &mut ErrorObject, reader: &mut Reader<'_>) -> Result<bool, CodecError> {
-    loop {
-        match reader.small_tag()? {
-            tags::ERROR_MESSAGE => error.message = Some(reader.string()?),
-            tags::ERROR_STACK => error.stack = Some(reader.string()?),
-            tags::ERROR_CAUSE => return Ok(true),
-            tags::ERROR_END => return Ok(false),
-            tag => match tags::ERROR_NAMES.iter().find(|(known, _)| *known == tag) {
-                Some((_, name)) => error.name = *name,
-                None => return Err(reader.error("unknown part of an error")),
-            },
         }
     }
 }

@@ -24,6 +24,7 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
+    #[inline]
     pub(super) fn byte(&mut self) -> Result<u8, CodecError> {
         let byte = *self.bytes.get(self.at).ok_or_else(|| self.error("end of message"))?;
         self.at += 1;
@@ -31,6 +32,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next tag behind any padding, which stays unread.
+    #[inline]
     pub(super) fn peek(&mut self) -> Result<u8, CodecError> {
         loop {
             match self.bytes.get(self.at) {
@@ -42,6 +44,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next tag behind any padding.
+    #[inline]
     pub(super) fn tag(&mut self) -> Result<u8, CodecError> {
         let tag = self.peek()?;
         self.at += 1;
@@ -49,11 +52,24 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over the tag that [`Reader::peek`] has shown.
+    #[inline]
     pub(super) fn skip(&mut self) {
         self.at += 1;
     }
 
+    /// Steps over a tag and the padding before it, if that is what comes.
+    pub(super) fn skip_if(&mut self, tag: u8) -> bool {
+        let left = &self.bytes[self.at..];
+        let padding = left.iter().take_while(|byte| **byte == tags::PADDING).count();
+        let found = left.get(padding) == Some(&tag);
+        if found {
+            self.at += padding + 1;
+        }
+        found
+    }
+
     /// LEB128. As in V8, what does not fit into 32 bits is dropped and five bytes are all.
+    #[inline]
     pub(super) fn varint(&mut self) -> Result<u32, CodecError> {
         let mut value = 0;
         for shift in (0..32).step_by(7) {
@@ -72,11 +88,13 @@ impl<'a> Reader<'a> {
         Ok(if low < 0x80 { low } else { low & 0x7f | self.byte()? << 7 })
     }
 
+    #[inline]
     pub(super) fn zigzag(&mut self) -> Result<i32, CodecError> {
         let value = self.varint()?;
         Ok((value >> 1) as i32 ^ -((value & 1) as i32))
     }
 
+    #[inline]
     pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], CodecError> {
         let left = &self.bytes[self.at..];
         let taken = left.get(..length).ok_or_else(|| self.error("length behind the end"))?;
@@ -85,11 +103,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A length and as many bytes.
+    #[inline]
     pub(super) fn block(&mut self) -> Result<&'a [u8], CodecError> {
         let length = self.varint()?;
         self.take(length as usize)
     }
 
+    #[inline]
     pub(super) fn double(&mut self) -> Result<f64, CodecError> {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(self.take(8)?);
@@ -106,6 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What follows the tag of a string; nothing if the tag is not one of a string.
+    #[inline]
     pub(super) fn string_body(&mut self, tag: u8) -> Result<Option<JsString>, CodecError> {
         Ok(Some(match tag {
             tags::LATIN1 => JsString::from_latin1(self.block()?),
