@@ -36,7 +36,9 @@ fn a_line_is_not_torn_by_another_command_s() {
     let first = format!("printf he; echo > {begun}; read go < {between}; echo llo");
     let second = format!("read go < {begun}; echo words; echo > {between}");
     let ended = concurrently(["--names", "a,b", &first, &second]);
-    assert_eq!(ended.text(), "b | words\na | hello\n");
+    // Both may be there by the time that the tool looks; then the order is its own.
+    let text = ended.text();
+    assert!(["b | words\na | hello\n", "a | hello\nb | words\n"].contains(&&*text), "{text}");
 }
 
 #[test]
