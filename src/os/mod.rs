@@ -33,6 +33,7 @@ mod interfaces;
 mod memory;
 mod priority;
 mod processors;
+mod threads;
 mod usage;
 
 pub use arguments::{args, argv0, exec_path, set_title, title};
@@ -52,6 +53,7 @@ pub use priority::{
     PRIORITY_NORMAL, priority, set_priority,
 };
 pub use processors::{CpuInfo, CpuTimes, available_parallelism, cpu_info, load_average};
+pub use threads::{Thread, current_processor};
 pub use usage::{CpuUsage, cpu_usage, resource_usage, thread_cpu_usage, thread_resource_usage};
 
 pub use crate::process::kill;

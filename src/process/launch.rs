@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::event_loop::{Facilities, LoopInner, LoopRef, Reaping};
 use crate::stream::StreamNode;
 use crate::sys::spawn::{self, Attributes, Limit, ResetSignals, Session, Slot, Source, Switches};
-use crate::sys::{fd, unix_socket};
+use crate::sys::{affinity, fd, unix_socket};
 
 fn failed(step: SpawnStep) -> impl Fn(Error) -> SpawnError {
     move |error| SpawnError::new(step, error)
@@ -173,7 +173,8 @@ impl Command {
             hard,
         };
         attributes.rlimits = self.rlimits.iter().map(limit).collect();
-        attributes.affinity = self.affinity.as_deref().map(processor_set).transpose()?;
+        let set = self.affinity.as_deref().map(affinity::to_set).transpose();
+        attributes.affinity = set.map_err(failed(SpawnStep::Affinity))?;
         attributes.parent_death_signal = self.parent_death_signal;
         attributes.no_new_privs = self.no_new_privs;
         attributes.umask = self.umask;
@@ -258,23 +259,6 @@ fn new_pipe(
     };
     fd::set_nonblocking(ours.as_fd(), true)?;
     Ok((End { node: node.clone(), fd: ours, readable, writable, fifo }, theirs))
-}
-
-/// The kernel's form: bit n is processor n, in native words.
-fn processor_set(processors: &[usize]) -> Result<Vec<u8>, SpawnError> {
-    /// More processors than any kernel is built for (`NR_CPUS`, 8192 at the most).
-    const MOST: usize = 1 << 16;
-    const WORD: usize = usize::BITS as usize;
-    let invalid = || failed(SpawnStep::Affinity)(Error::EINVAL);
-    let highest = *processors.iter().max().ok_or_else(invalid)?;
-    if highest >= MOST {
-        return Err(invalid());
-    }
-    let mut words = vec![0usize; highest / WORD + 1];
-    for processor in processors {
-        words[processor / WORD] |= 1 << (processor % WORD);
-    }
-    Ok(words.into_iter().flat_map(usize::to_ne_bytes).collect())
 }
 
 /// What the loop's options say, in the spawner's terms.

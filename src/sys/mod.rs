@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod affinity;
 pub(crate) mod ancillary;
 pub(crate) mod arch;
 pub(crate) mod environment;

@@ -15,6 +15,7 @@ mod environment;
 mod identity;
 mod limits;
 mod system;
+mod threads;
 
 use std::process::Command;
 
