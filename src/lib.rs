@@ -65,7 +65,9 @@ mod worker;
 
 pub use asynchronous::{Async, AsyncSender};
 pub use error::{Error, Result};
-pub use event_loop::{EventLoop, Facilities, Halter, LoopRef, Metrics, Options, Reaping, RunMode};
+pub use event_loop::{
+    EventLoop, Facilities, Halter, KeepAlive, LoopRef, Metrics, Options, Reaping, RunMode,
+};
 pub use handle::{AnyHandle, FromAny, Handle, HandleKind};
 pub use hooks::{Check, Idle, Prepare};
 pub use poll::{Poll, PollEvents};

@@ -154,3 +154,21 @@ fn a_loop_does_not_wait_for_an_unreferenced_timer() {
     finish(&lp);
     assert!(far.is_active());
 }
+
+#[test]
+fn a_guard_keeps_the_loop_alive_as_a_handle_would() {
+    let lp = EventLoop::new().unwrap();
+    let (one, other) = (lp.keep_alive(), lp.keep_alive());
+    assert!(lp.is_alive());
+    assert_eq!(lp.backend_timeout(), None, "it waits, and does not spin");
+    drop(one);
+    assert!(lp.is_alive());
+    let timer = Timer::new(&lp).unwrap();
+    let other = std::cell::Cell::new(Some(other));
+    timer.start(1, 0, move |_| drop(other.take())).unwrap();
+    assert_eq!(lp.run(RunMode::Default), Ok(false));
+    // One that outlives the loop does nothing.
+    let late = lp.keep_alive();
+    drop(lp);
+    drop(late);
+}

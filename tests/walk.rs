@@ -98,3 +98,12 @@ fn user_data_stays_with_the_handle() {
     finish(&lp);
     assert_eq!(timer.user_data(), (&raw mut value).cast());
 }
+
+#[test]
+fn user_data_stays_with_the_loop() {
+    let lp = EventLoop::new().unwrap();
+    assert!(lp.user_data().is_null());
+    let mut word = 7;
+    lp.set_user_data((&raw mut word).cast());
+    assert_eq!(lp.user_data(), (&raw mut word).cast());
+}

@@ -6,6 +6,7 @@
 //! whether the loop is alive.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
@@ -50,6 +51,7 @@ pub(crate) struct LoopInner {
     pub(crate) signalled: Cell<bool>,
     pub(crate) now: Cell<u64>,
     pub(crate) next_start: Cell<u64>,
+    pub(crate) user_data: Cell<*mut c_void>,
     active: Cell<usize>,
     requests: Cell<usize>,
     pub(crate) stop: Cell<bool>,
@@ -83,6 +85,7 @@ impl LoopInner {
             signalled: Cell::new(false),
             now: Cell::new(time::monotonic()),
             next_start: Cell::new(0),
+            user_data: Cell::new(std::ptr::null_mut()),
             active: Cell::new(0),
             requests: Cell::new(0),
             stop: Cell::new(false),

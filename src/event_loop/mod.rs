@@ -5,6 +5,7 @@
 
 mod halt;
 mod inner;
+mod keep_alive;
 mod metrics;
 mod options;
 mod queue;
@@ -12,6 +13,7 @@ mod run;
 mod timers;
 mod watchers;
 
+use std::ffi::c_void;
 use std::fmt;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 pub use halt::Halter;
 pub(crate) use inner::LoopInner;
+pub use keep_alive::KeepAlive;
 pub use metrics::Metrics;
 pub use options::{Facilities, Options, Reaping};
 pub(crate) use queue::Queue;
@@ -223,6 +226,23 @@ impl LoopRef {
                 visit(&AnyHandle::new(node));
             }
         }
+    }
+
+    /// Keeps the loop alive until the guard is dropped, as an active handle would.
+    pub fn keep_alive(&self) -> KeepAlive {
+        KeepAlive::new(self)
+    }
+
+    /// The pointer that [`LoopRef::set_user_data`] left, null at first (`uv_loop_get_data`). The
+    /// crate never looks at what it points to.
+    #[must_use]
+    pub fn user_data(&self) -> *mut c_void {
+        self.0.user_data.get()
+    }
+
+    /// Leaves a pointer with the loop (`uv_loop_set_data`).
+    pub fn set_user_data(&self, data: *mut c_void) {
+        self.0.user_data.set(data);
     }
 
     /// What the loop has counted so far.
