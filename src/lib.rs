@@ -51,6 +51,7 @@ mod asynchronous;
 pub mod child_process;
 mod error;
 mod event_loop;
+pub mod fs;
 mod handle;
 mod hooks;
 pub mod os;
@@ -61,6 +62,7 @@ mod signal_name;
 mod stream;
 mod sys;
 mod timer;
+pub mod work;
 mod worker;
 
 pub use asynchronous::{Async, AsyncSender};

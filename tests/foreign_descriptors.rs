@@ -32,7 +32,7 @@ fn copy(fd: impl AsFd) -> OwnedFd {
 /// Loops with and without RWF_NOWAIT, whatever the environment says.
 fn loops() -> [EventLoop; 2] {
     let with = Options::from_env().unwrap();
-    let without = Options { facilities: with.facilities - Facilities::RWF_NOWAIT, ..with };
+    let without = Options { facilities: with.facilities - Facilities::RWF_NOWAIT, ..with.clone() };
     [with, without].map(|options| EventLoop::with_options(options).unwrap())
 }
 

@@ -35,7 +35,7 @@ fn turns_events_and_callbacks_are_counted() {
 #[test]
 fn idle_time_is_kept_on_request() {
     let options = Options { metrics_idle_time: true, ..Options::from_env().unwrap() };
-    let lp = EventLoop::with_options(options).unwrap();
+    let lp = EventLoop::with_options(options.clone()).unwrap();
     assert_eq!(lp.options(), options);
     let timer = Timer::new(&lp).unwrap();
     let idle = Idle::new(&lp).unwrap();

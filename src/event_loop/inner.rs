@@ -22,6 +22,7 @@ use crate::handle::{Base, Node};
 use crate::process::Children;
 use crate::sys::signal::SignalPort;
 use crate::sys::{fork_mark, time};
+use crate::work::Requests;
 
 /// Bytes of the buffer that every stream of a loop reads into. libuv suggests as much.
 const READ_BUFFER: usize = 64 * 1024;
@@ -44,6 +45,7 @@ pub(crate) struct LoopInner {
     pub(crate) signals_once: Queue,
     pub(crate) asyncs: Asyncs,
     pub(crate) children: Children,
+    pub(crate) works: Requests,
     handles: AllHandles,
     port: RefCell<Option<Rc<SignalPort>>>,
     port_watcher: Cell<WatcherKey>,
@@ -79,6 +81,7 @@ impl LoopInner {
             signals_once: Queue::new(),
             asyncs: Asyncs::default(),
             children: Children::default(),
+            works: Requests::default(),
             handles: AllHandles::new(),
             port: RefCell::new(None),
             port_watcher: Cell::new(WatcherKey::NONE),
@@ -230,6 +233,7 @@ impl LoopInner {
             port.after_fork()?;
         }
         self.asyncs.after_fork()?;
+        self.works.after_fork(self)?;
         self.children.after_fork(self);
         self.watchers.renew()?;
         self.mark.set(mark);
@@ -260,6 +264,7 @@ impl LoopInner {
             self.handles.remove(node.base());
             node.base().discard(&node);
         }
+        self.works.discard(self);
         self.asyncs.discard(self);
         self.children.discard(self);
         self.unwatch(&self.port_watcher);

@@ -254,7 +254,7 @@ impl LoopRef {
     /// The options it was made with.
     #[must_use]
     pub fn options(&self) -> Options {
-        self.0.options
+        self.0.options.clone()
     }
 
     /// Makes the loop usable in a forked child (`uv_loop_fork`): a new epoll set, event descriptor

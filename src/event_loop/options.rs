@@ -8,6 +8,7 @@ use bitflags::bitflags;
 
 use crate::error::{Error, Result};
 use crate::process::SpawnPath;
+use crate::work::ThreadPool;
 
 bitflags! {
     /// Facilities of the kernel that the crate uses when they are there and can do without.
@@ -34,6 +35,8 @@ bitflags! {
         /// A descriptor table shared until the child has unshared it (`CLONE_FILES` and
         /// `CLOSE_RANGE_UNSHARE`, Linux 5.9). Without it the table is copied.
         const SHARED_TABLE = 128;
+        /// statx(2), Linux 4.11, which sandboxes may refuse. Without it there are no birth times.
+        const STATX = 256;
     }
 }
 
@@ -61,7 +64,7 @@ pub enum Reaping {
 /// # drop(lp);
 /// # Ok::<(), blacklight::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The way children are made. `Auto` takes the fastest that works.
     pub spawn_path: SpawnPath,
@@ -75,6 +78,8 @@ pub struct Options {
     /// Whether SIGPROF is blocked while the loop waits, so that a profiler does not wake it
     /// (libuv's `UV_LOOP_BLOCK_SIGNAL`).
     pub block_sigprof: bool,
+    /// The pool that works for the loop; `None` is [`ThreadPool::global`].
+    pub thread_pool: Option<ThreadPool>,
 }
 
 impl Default for Options {
@@ -86,6 +91,7 @@ impl Default for Options {
             facilities: Facilities::all(),
             metrics_idle_time: false,
             block_sigprof: false,
+            thread_pool: None,
         }
     }
 }

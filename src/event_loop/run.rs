@@ -105,6 +105,7 @@ pub(super) fn timeout(lp: &LoopInner) -> Option<u64> {
         || !lp.exits.is_empty()
         || lp.signalled.get()
         || lp.asyncs.is_woken()
+        || lp.works.is_due()
         || lp.watchers.has_batch();
     if at_once {
         return Some(0);
@@ -232,6 +233,7 @@ fn fetch(lp: &LoopInner, limit: Option<u64>) -> Result<usize> {
 /// Hands the events of the batch to those they are for.
 fn dispatch(lp: &Rc<LoopInner>) {
     lp.asyncs.call_woken(lp);
+    lp.works.call_done(lp);
     while !lp.is_halted()
         && let Some((target, events)) = lp.watchers.next()
     {
@@ -247,7 +249,9 @@ fn dispatch(lp: &Rc<LoopInner>) {
             Target::Wake => {
                 lp.asyncs.collect();
                 process::collect_spawned(lp);
+                lp.works.collect();
                 lp.asyncs.call_woken(lp);
+                lp.works.call_done(lp);
             }
             Target::Signals => lp.signalled.set(true),
             Target::Orphan(key) => lp.children.reap_orphan(lp, *key),

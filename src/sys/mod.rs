@@ -30,6 +30,7 @@ pub(crate) mod sigmask;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod statx;
 pub(crate) mod time;
 pub(crate) mod title;
 pub(crate) mod umask;

@@ -49,7 +49,7 @@ pub struct WorkerPanic {
 }
 
 impl WorkerPanic {
-    pub(super) fn new(payload: Box<dyn Any + Send>) -> WorkerPanic {
+    pub(crate) fn new(payload: Box<dyn Any + Send>) -> WorkerPanic {
         let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
             (Some(text), _) => text,
             (None, Some(text)) => text.as_str(),

@@ -1,0 +1,121 @@
+//! One operation, and the two ways to have it done.
+//!
+//! Invariant: an operation's closure is called exactly once, and always answers: with what the
+//! system said, or with the error that it is given instead. So what an operation owns (a buffer,
+//! a share in a file) comes back, or ends, also when it is cancelled.
+
+use std::ffi::CString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
+use crate::event_loop::{Facilities, LoopRef, Options};
+use crate::work::{Request, RequestKind, Turn, WorkClass, submit};
+
+/// What is to happen with an operation.
+pub(super) enum Go {
+    /// It is to be done, with these facilities of the kernel.
+    Run(Facilities),
+    /// It cannot be, or is not to be done any more.
+    Fail(Error),
+}
+
+/// Something to be done with a file, described and not yet begun; `T` is what comes of it, a
+/// [`Result`] for most. Made by the functions of [`fs`](crate::fs) and the methods of its types.
+#[must_use = "it does nothing until `run` or `start`"]
+pub struct Operation<T> {
+    refused: Option<Error>,
+    work: Box<dyn FnOnce(Go) -> T + Send>,
+}
+
+impl<T> Operation<T> {
+    pub(super) fn new(work: impl FnOnce(Go) -> T + Send + 'static) -> Operation<T> {
+        Operation { refused: None, work: Box::new(work) }
+    }
+
+    /// An operation that cannot be begun if the check has failed.
+    pub(super) fn refused_by(mut self, check: Result<()>) -> Operation<T> {
+        self.refused = check.err();
+        self
+    }
+
+    /// Does it, on this thread, and returns when it is done (libuv's functions without a callback).
+    ///
+    /// Which facilities of the kernel are used is for
+    /// [the environment](crate::Options::from_env) to say.
+    pub fn run(self) -> T {
+        let go = match self.refused {
+            Some(error) => Go::Fail(error),
+            None => Go::Run(facilities_of_process()),
+        };
+        (self.work)(go)
+    }
+
+    /// Has a thread of the loop's pool do it; `done` is called on the loop with what came of it,
+    /// `ECANCELED` if it was [cancelled](Request::cancel) in time.
+    ///
+    /// # Errors
+    /// `EINVAL` for a path with a NUL in it, and when the loop has been dropped; `EBADF` for a file
+    /// that has been closed; `ESTALE` in a forked child; `EAGAIN` when not even one thread can be
+    /// had; `EMFILE`, `ENFILE` or `ENOMEM` from eventfd(2). After an error `done` is not called.
+    pub fn start(self, lp: &LoopRef, done: impl FnOnce(T) + 'static) -> Result<Request>
+    where
+        T: Send + 'static,
+    {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let (facilities, work) = (lp.inner().options.facilities, self.work);
+        let work = move |turn| match turn {
+            Turn::Run => work(Go::Run(facilities)),
+            Turn::Cancel => work(Go::Fail(Error::ECANCELED)),
+        };
+        submit(lp, RequestKind::Fs, WorkClass::File, work, done)
+    }
+}
+
+impl<T> fmt::Debug for Operation<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operation").field("refused", &self.refused).finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static> Operation<Result<T>> {
+    /// An operation that is one function of the kernel's facilities.
+    pub(super) fn call(call: impl FnOnce(Facilities) -> Result<T> + Send + 'static) -> Self {
+        Operation::new(move |go| match go {
+            Go::Run(facilities) => call(facilities),
+            Go::Fail(error) => Err(error),
+        })
+    }
+
+    /// An operation on a path.
+    pub(super) fn on_path(
+        path: &Path,
+        call: impl FnOnce(CString, Facilities) -> Result<T> + Send + 'static,
+    ) -> Self {
+        match c_path(path) {
+            Ok(path) => Operation::call(move |facilities| call(path, facilities)),
+            Err(error) => Operation::refuse(error),
+        }
+    }
+
+    /// An operation that cannot be begun.
+    pub(super) fn refuse(error: Error) -> Self {
+        Operation::call(move |_| Err(error)).refused_by(Err(error))
+    }
+}
+
+/// A path as the kernel wants it; `EINVAL` when there is a NUL in it.
+pub(super) fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::EINVAL)
+}
+
+/// What may be used where no loop says so: what the environment leaves. A word in it that means
+/// nothing has been an error to whoever made a loop; here it turns nothing off.
+fn facilities_of_process() -> Facilities {
+    static FACILITIES: OnceLock<Facilities> = OnceLock::new();
+    *FACILITIES.get_or_init(|| Options::from_env().unwrap_or_default().facilities)
+}

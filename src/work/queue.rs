@@ -1,0 +1,268 @@
+//! Which job is next: the rule by which a pool's threads share the classes of work.
+//!
+//! No thread and no lock in here, so that the rule can be tested by itself. It is:
+//!
+//! - Jobs leave in the order in which they came, whatever their class, with two exceptions.
+//! - Slow work has at most half of the threads (libuv's figure, rounded up); when it has them, the
+//!   others pass it over. A resolver that does not answer holds its thread for many seconds.
+//! - While other work holds threads, one more thread stands in reserve for files. So work on files
+//!   always has a thread that nothing else can hold, even in a pool of one, and nobody's
+//!   parallelism is reduced for it. Taking a thread away from the others instead was rejected:
+//!   with one thread there is none to take, and who asks for four works at once gets four.
+//!
+//! Invariant: a thread counts as free from the moment it is asked for until it takes a job, so that
+//! nobody starts another for the same job.
+
+use std::collections::BTreeMap;
+
+use super::statistics::PoolStatistics;
+use super::{Turn, WorkClass};
+
+/// Work on its way to a thread, or to its cancellation.
+pub(super) type Job = Box<dyn FnOnce(Turn) + Send>;
+
+/// The place of a job in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct JobId {
+    pub(super) class: WorkClass,
+    number: u64,
+}
+
+struct Queued {
+    job: Job,
+    since: u64,
+}
+
+/// Jobs that wait, and who is at work.
+pub(super) struct Queue {
+    size: usize,
+    waiting: [BTreeMap<u64, Queued>; 3],
+    next: u64,
+    pub(super) threads: usize,
+    /// Threads that have no job, those among them that are just being started or woken.
+    pub(super) free: usize,
+    counts: PoolStatistics,
+}
+
+impl Queue {
+    /// For a pool of `size` threads.
+    pub(super) fn new(size: usize) -> Queue {
+        Queue {
+            size,
+            waiting: Default::default(),
+            next: 0,
+            threads: 0,
+            free: 0,
+            counts: PoolStatistics::default(),
+        }
+    }
+
+    pub(super) fn push(&mut self, class: WorkClass, job: Job, now: u64) -> JobId {
+        let number = self.next;
+        self.next += 1;
+        self.waiting[class.index()].insert(number, Queued { job, since: now });
+        JobId { class, number }
+    }
+
+    /// Takes a job out again that no thread has taken; `None` when one has.
+    pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
+        let queued = self.waiting[id.class.index()].remove(&id.number)?;
+        self.counts.classes[id.class.index()].canceled += 1;
+        Some(queued.job)
+    }
+
+    /// Everything that waits, without a trace.
+    pub(super) fn clear(&mut self) -> Vec<Job> {
+        self.waiting.iter_mut().flat_map(std::mem::take).map(|(_, queued)| queued.job).collect()
+    }
+
+    fn running(&self, class: WorkClass) -> usize {
+        self.counts.classes[class.index()].running
+    }
+
+    fn room_for_slow(&self) -> usize {
+        self.size.div_ceil(2).saturating_sub(self.running(WorkClass::Slow))
+    }
+
+    /// Jobs that a free thread might take now.
+    fn takeable(&self) -> usize {
+        let count = |class: WorkClass| self.waiting[class.index()].len();
+        let slow = count(WorkClass::Slow).min(self.room_for_slow());
+        count(WorkClass::User) + count(WorkClass::File) + slow
+    }
+
+    /// Whether there are not enough free threads for what waits, and there may be more.
+    pub(super) fn wants_thread(&self) -> bool {
+        self.threads < self.size && self.takeable() > self.free
+    }
+
+    /// Whether the thread in reserve has something to do: files wait, nobody is free for them, and
+    /// other work is the reason.
+    pub(super) fn wants_reserve(&self) -> bool {
+        !self.waiting[WorkClass::File.index()].is_empty()
+            && self.takeable() > self.free
+            && self.running(WorkClass::User) + self.running(WorkClass::Slow) > 0
+    }
+
+    /// The next job for one of the pool's threads.
+    pub(super) fn take(&mut self, now: u64) -> Option<(WorkClass, Job)> {
+        let slow_may_run = self.room_for_slow() > 0;
+        let oldest = |class: &WorkClass| {
+            self.waiting[class.index()].keys().next().map(|number| (*number, *class))
+        };
+        let may_run = |class: &&WorkClass| **class != WorkClass::Slow || slow_may_run;
+        let (_, class) =
+            WorkClass::ALL.iter().filter(may_run).filter_map(oldest).min_by_key(|head| head.0)?;
+        self.begin(class, now)
+    }
+
+    /// The next job for the thread in reserve.
+    pub(super) fn take_for_reserve(&mut self, now: u64) -> Option<(WorkClass, Job)> {
+        if !self.wants_reserve() {
+            return None;
+        }
+        self.counts.by_reserve += 1;
+        self.begin(WorkClass::File, now)
+    }
+
+    fn begin(&mut self, class: WorkClass, now: u64) -> Option<(WorkClass, Job)> {
+        let (_, queued) = self.waiting[class.index()].pop_first()?;
+        let counts = &mut self.counts.classes[class.index()];
+        counts.running += 1;
+        counts.begin(now.saturating_sub(queued.since));
+        Some((class, queued.job))
+    }
+
+    /// A job has been done.
+    pub(super) fn end(&mut self, class: WorkClass) {
+        self.counts.classes[class.index()].running -= 1;
+    }
+
+    pub(super) fn statistics(&self) -> PoolStatistics {
+        let mut counts = self.counts;
+        counts.threads = self.threads;
+        for class in WorkClass::ALL {
+            counts.classes[class.index()].queued = self.waiting[class.index()].len();
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use WorkClass::{File, Slow, User};
+
+    /// A queue with all of its threads started and free.
+    fn queue(size: usize) -> Queue {
+        let mut queue = Queue::new(size);
+        (queue.threads, queue.free) = (size, size);
+        queue
+    }
+
+    fn push(queue: &mut Queue, classes: &[WorkClass]) -> Vec<JobId> {
+        classes.iter().map(|class| queue.push(*class, Box::new(|_| {}), 0)).collect()
+    }
+
+    /// As a pool's thread does: the class of what it took.
+    fn take(queue: &mut Queue) -> Option<WorkClass> {
+        let (class, _job) = queue.take(0)?;
+        queue.free -= 1;
+        Some(class)
+    }
+
+    fn take_all(queue: &mut Queue) -> Vec<WorkClass> {
+        std::iter::from_fn(|| if queue.free > 0 { take(queue) } else { None }).collect()
+    }
+
+    #[test]
+    fn jobs_leave_in_the_order_they_came() {
+        let mut queue = queue(8);
+        push(&mut queue, &[User, File, Slow, File, User]);
+        assert_eq!(take_all(&mut queue), [User, File, Slow, File, User]);
+    }
+
+    #[test]
+    fn slow_work_has_half_of_the_threads() {
+        for (size, half) in [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)] {
+            let mut queue = queue(size);
+            push(&mut queue, &[Slow; 8]);
+            assert_eq!(take_all(&mut queue).len(), half, "of {size}");
+            push(&mut queue, &[User]);
+            if half < size {
+                assert_eq!(take(&mut queue), Some(User), "passes the others");
+            }
+            queue.end(Slow);
+            queue.free += 1;
+            assert_eq!(queue.take(0).map(|(class, _)| class), Some(Slow));
+        }
+    }
+
+    #[test]
+    fn a_thread_is_started_only_for_a_job_that_no_free_one_can_take() {
+        let mut queue = Queue::new(2);
+        push(&mut queue, &[User]);
+        assert!(queue.wants_thread());
+        (queue.threads, queue.free) = (1, 1);
+        assert!(!queue.wants_thread(), "one is on its way");
+        push(&mut queue, &[User]);
+        assert!(queue.wants_thread());
+        (queue.threads, queue.free) = (2, 2);
+        push(&mut queue, &[User]);
+        assert!(!queue.wants_thread(), "there may be two");
+    }
+
+    #[test]
+    fn no_thread_is_started_for_slow_work_above_its_half() {
+        let mut queue = Queue::new(4);
+        (queue.threads, queue.free) = (2, 2);
+        push(&mut queue, &[Slow; 5]);
+        assert_eq!(take_all(&mut queue), [Slow; 2]);
+        assert!(!queue.wants_thread());
+    }
+
+    #[test]
+    fn the_reserve_helps_files_past_other_work_even_in_a_pool_of_one() {
+        for other in [User, Slow] {
+            for size in [1, 4] {
+                let mut queue = queue(size);
+                push(&mut queue, &[other; 8]);
+                push(&mut queue, &[File]);
+                take_all(&mut queue);
+                let files_wait = !queue.waiting[File.index()].is_empty();
+                assert_eq!(queue.wants_reserve(), files_wait);
+                assert_eq!(queue.take_for_reserve(0).is_some(), files_wait);
+                assert_eq!(queue.running(File), 1, "{other:?} of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_reserve_leaves_files_alone_when_files_have_all_threads() {
+        let mut queue = queue(2);
+        push(&mut queue, &[File; 5]);
+        assert!(!queue.wants_reserve(), "two are free");
+        assert_eq!(take_all(&mut queue), [File; 2]);
+        assert!(!queue.wants_reserve());
+        assert!(queue.take_for_reserve(0).is_none());
+        queue.end(File);
+        queue.free += 1;
+        push(&mut queue, &[User]);
+        // Three files are before it, so the free thread is theirs.
+        assert_eq!(take(&mut queue), Some(File));
+        assert!(!queue.wants_reserve());
+    }
+
+    #[test]
+    fn what_was_taken_cannot_be_removed() {
+        let mut queue = queue(1);
+        let ids = push(&mut queue, &[User, User]);
+        take(&mut queue);
+        assert!(queue.remove(ids[0]).is_none());
+        assert!(queue.remove(ids[1]).is_some());
+        assert!(queue.remove(ids[1]).is_none());
+        assert_eq!(queue.statistics().class(User).canceled, 1);
+        assert_eq!(queue.statistics().class(User).queued, 0);
+        assert_eq!(queue.statistics().class(User).running, 1);
+    }
+}

@@ -1,0 +1,356 @@
+//! Requests in flight: what a loop waits for from other threads, and how it hears of the end.
+//!
+//! A request has a place in its loop's slab, with the closure that is called at its end; whoever
+//! ends it holds a [`Completion`], which puts the place into the loop's mailbox and rings its
+//! bell. The result travels beside, in a cell that both closures share. Invariants: a place is put
+//! into the mailbox once, and freed when it has been taken out; what was taken out belongs to the
+//! loop until the closure is called, so that a panic in one leaves the rest to the next turn.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use slab::Slab;
+
+use super::pool::ThreadPool;
+use super::queue::JobId;
+use super::{Turn, WorkClass};
+use crate::error::{Error, Result};
+use crate::event_loop::{LoopInner, LoopRef};
+use crate::sys::wake::Waker;
+
+/// The kinds of request that end on another thread, with libuv's names (`uv_req_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestKind {
+    /// An operation of [`fs`](crate::fs).
+    Fs,
+    /// [`LoopRef::queue_work`].
+    Work,
+    /// The addresses of a name.
+    GetAddrInfo,
+    /// The name of an address.
+    GetNameInfo,
+    /// Random bytes.
+    Random,
+}
+
+impl RequestKind {
+    /// libuv's word for the kind (`uv_req_type_name`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            RequestKind::Fs => "fs",
+            RequestKind::Work => "work",
+            RequestKind::GetAddrInfo => "getaddrinfo",
+            RequestKind::GetNameInfo => "getnameinfo",
+            RequestKind::Random => "random",
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where other threads say which requests have ended.
+struct Mailbox {
+    ended: Mutex<Vec<usize>>,
+    waker: Waker,
+}
+
+/// The right, and the duty, to end a request: from any thread, once.
+pub(crate) struct Completion {
+    key: usize,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Completion {
+    /// The request is over and its result is where it belongs.
+    pub(crate) fn complete(self) {
+        let first = {
+            let mut ended = lock(&self.mailbox.ended);
+            ended.push(self.key);
+            ended.len() == 1
+        };
+        if first {
+            self.mailbox.waker.wake();
+        }
+    }
+}
+
+struct Pending {
+    request: Rc<Inner>,
+    done: Box<dyn FnOnce()>,
+}
+
+/// The loop's side of all its requests.
+#[derive(Default)]
+pub(crate) struct Requests {
+    pool: RefCell<Option<ThreadPool>>,
+    mailbox: RefCell<Option<Arc<Mailbox>>>,
+    pending: RefCell<Slab<Pending>>,
+    /// Those that have ended and are to be called back, in the order in which they ended.
+    ended: RefCell<VecDeque<usize>>,
+}
+
+impl Requests {
+    /// The pool that works for the loop, found at first use.
+    pub(crate) fn pool(&self, lp: &LoopInner) -> Result<ThreadPool> {
+        if let Some(pool) = &*self.pool.borrow() {
+            return Ok(pool.clone());
+        }
+        let pool = match &lp.options.thread_pool {
+            Some(pool) => pool.clone(),
+            None => ThreadPool::global()?,
+        };
+        Ok(self.pool.borrow_mut().insert(pool).clone())
+    }
+
+    fn mailbox(&self, lp: &LoopInner) -> Result<Arc<Mailbox>> {
+        if let Some(mailbox) = &*self.mailbox.borrow() {
+            return Ok(mailbox.clone());
+        }
+        let waker = lp.asyncs.list(lp)?.waker();
+        let mailbox = Arc::new(Mailbox { ended: Mutex::default(), waker });
+        Ok(self.mailbox.borrow_mut().insert(mailbox).clone())
+    }
+
+    /// Whether closures are due.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.ended.borrow().is_empty()
+    }
+
+    /// Takes over what has ended.
+    pub(crate) fn collect(&self) {
+        if let Some(mailbox) = &*self.mailbox.borrow() {
+            let ended = std::mem::take(&mut *lock(&mailbox.ended));
+            self.ended.borrow_mut().extend(ended);
+        }
+    }
+
+    /// Calls the closures of those that have ended by now; what is cancelled meanwhile waits for the
+    /// next turn.
+    pub(crate) fn call_done(&self, lp: &LoopInner) {
+        let mut rest = self.ended.borrow().len();
+        while rest > 0 && !lp.is_halted() {
+            rest -= 1;
+            let Some(key) = self.ended.borrow_mut().pop_front() else { break };
+            let ended = self.pending.borrow_mut().try_remove(key);
+            if let Some(Pending { request, done }) = ended {
+                request.place.set(Place::Ended);
+                lp.count_request(false);
+                lp.counters.callback();
+                done();
+            }
+        }
+    }
+
+    /// In a forked child: the threads that worked for the parent's requests do not exist. The
+    /// requests are forgotten, their closures dropped uncalled.
+    pub(crate) fn after_fork(&self, lp: &LoopInner) -> Result<()> {
+        let pool = self.pool.take();
+        if let (Some(old), Some(_)) = (&pool, &lp.options.thread_pool) {
+            *self.pool.borrow_mut() = Some(old.renewed()?);
+        }
+        // Its lock may be held by a thread of the parent's.
+        std::mem::forget(self.mailbox.take());
+        drop(pool);
+        self.forget_pending(lp);
+        Ok(())
+    }
+
+    /// The loop is being dropped: what waits leaves the queue, nobody waits for what runs.
+    pub(crate) fn discard(&self, lp: &LoopInner) {
+        let pool = self.pool.take();
+        if let Some(pool) = &pool {
+            let queued: Vec<JobId> = {
+                let pending = self.pending.borrow();
+                pending
+                    .iter()
+                    .filter_map(|(_, pending)| pending.request.place.get().job())
+                    .collect()
+            };
+            for id in queued {
+                drop(pool.remove(id));
+            }
+        }
+        let mailbox = self.mailbox.take();
+        if lp.is_ours() {
+            drop(mailbox);
+        } else {
+            std::mem::forget(mailbox);
+        }
+        self.forget_pending(lp);
+        drop(pool);
+    }
+
+    fn forget_pending(&self, lp: &LoopInner) {
+        drop(self.ended.take());
+        let pending = self.pending.take();
+        for (_, pending) in &pending {
+            pending.request.place.set(Place::Ended);
+            lp.count_request(false);
+        }
+        drop(pending);
+    }
+}
+
+/// Where a request is.
+#[derive(Clone, Copy)]
+enum Place {
+    /// With a pool: in its queue, or with one of its threads.
+    Pool(JobId),
+    /// With somebody who holds a [`Completion`].
+    Elsewhere,
+    Ended,
+}
+
+impl Place {
+    fn job(self) -> Option<JobId> {
+        match self {
+            Place::Pool(id) => Some(id),
+            Place::Elsewhere | Place::Ended => None,
+        }
+    }
+}
+
+struct Inner {
+    lp: LoopRef,
+    kind: RequestKind,
+    key: usize,
+    place: Cell<Place>,
+    data: Cell<*mut c_void>,
+}
+
+/// A request that ends on another thread (`uv_work_t`, `uv_fs_t`, …): a reference that may be
+/// dropped, kept and cloned without any effect on the request.
+#[derive(Clone)]
+pub struct Request(Rc<Inner>);
+
+impl Request {
+    /// Cancels the request if it has not begun (`uv_cancel`): its closure will be called with
+    /// `ECANCELED` in a later phase of `run`, and what was to be done is dropped before this
+    /// returns.
+    ///
+    /// # Errors
+    /// `EBUSY` when it has begun or has ended; `EINVAL` when the loop has been dropped, `ESTALE` in
+    /// a forked child.
+    pub fn cancel(&self) -> Result<()> {
+        let lp = self.0.lp.inner();
+        lp.usable()?;
+        let id = self.0.place.get().job().ok_or(Error::EBUSY)?;
+        let pool = lp.works.pool(lp)?;
+        let job = pool.remove(id).ok_or(Error::EBUSY)?;
+        self.0.place.set(Place::Elsewhere);
+        lp.works.ended.borrow_mut().push_back(self.0.key);
+        job(Turn::Cancel);
+        Ok(())
+    }
+
+    /// Whether its closure has not been called yet.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        !matches!(self.0.place.get(), Place::Ended)
+    }
+
+    /// What kind of request it is.
+    #[must_use]
+    pub fn kind(&self) -> RequestKind {
+        self.0.kind
+    }
+
+    /// The loop that it belongs to.
+    #[must_use]
+    pub fn event_loop(&self) -> &LoopRef {
+        &self.0.lp
+    }
+
+    /// The pointer that [`Request::set_user_data`] left, null at first. The crate never looks at
+    /// what it points to.
+    #[must_use]
+    pub fn user_data(&self) -> *mut c_void {
+        self.0.data.get()
+    }
+
+    /// Leaves a pointer with the request (`uv_req_set_data`).
+    pub fn set_user_data(&self, data: *mut c_void) {
+        self.0.data.set(data);
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_pending() { "pending" } else { "ended" };
+        write!(f, "{}({state})", self.0.kind.name())
+    }
+}
+
+/// Begins a request that somebody else will complete: `done` is called when they have.
+pub(crate) fn begin(
+    lp: &LoopRef,
+    kind: RequestKind,
+    done: impl FnOnce() + 'static,
+) -> Result<(Request, Completion)> {
+    let inner = lp.inner();
+    inner.usable()?;
+    let mailbox = inner.works.mailbox(inner)?;
+    let mut pending = inner.works.pending.borrow_mut();
+    let entry = pending.vacant_entry();
+    let key = entry.key();
+    let request = Rc::new(Inner {
+        lp: lp.clone(),
+        kind,
+        key,
+        place: Cell::new(Place::Elsewhere),
+        data: Cell::new(std::ptr::null_mut()),
+    });
+    entry.insert(Pending { request: request.clone(), done: Box::new(done) });
+    inner.count_request(true);
+    Ok((Request(request), Completion { key, mailbox }))
+}
+
+/// Gives work to the loop's pool; `done` is called with what it came to.
+pub(crate) fn submit<T: Send + 'static>(
+    lp: &LoopRef,
+    kind: RequestKind,
+    class: WorkClass,
+    work: impl FnOnce(Turn) -> T + Send + 'static,
+    done: impl FnOnce(T) + 'static,
+) -> Result<Request> {
+    let result = Arc::new(Mutex::new(None));
+    let with_thread = result.clone();
+    let inner = lp.inner();
+    inner.usable()?;
+    let pool = inner.works.pool(inner)?;
+    let (request, completion) = begin(lp, kind, move || {
+        let result = lock(&result).take();
+        // It is there: it was put there before the completion.
+        if let Some(result) = result {
+            done(result);
+        }
+    })?;
+    let job = Box::new(move |turn| {
+        let result = work(turn);
+        *lock(&with_thread) = Some(result);
+        // The loop that cancels a job completes it, too.
+        if turn == Turn::Run {
+            completion.complete();
+        }
+    });
+    match pool.push(class, job) {
+        Ok(id) => {
+            request.0.place.set(Place::Pool(id));
+            Ok(request)
+        }
+        Err(error) => {
+            let pending = inner.works.pending.borrow_mut().try_remove(request.0.key);
+            inner.count_request(false);
+            drop(pending);
+            Err(error)
+        }
+    }
+}
