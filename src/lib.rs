@@ -2,7 +2,7 @@
 //! as a crate.
 //!
 //! An [`EventLoop`] runs [handles](Handle) made for it: [`Timer`], [`Idle`], [`Prepare`], [`Check`],
-//! [`Async`], [`Poll`], [`Signal`], [`Pipe`], [`Tcp`] and [`Process`]. Handles call closures, only from
+//! [`Async`], [`Poll`], [`Signal`], [`Pipe`], [`Tcp`], [`Tty`], [`Pty`] and [`Process`]. Handles call closures, only from
 //! inside [`EventLoop::run`], and stay with the loop for as long as they do something.
 //!
 //! ```
@@ -79,8 +79,12 @@ pub use process::{
 };
 pub use signal::{Signal, SignalEvent};
 pub use signal_name::{signal_name, signal_number};
-pub use stream::{Buf, DescriptorKind, Pipe, Read, ReadInto, Stream, Tcp, WriteId, Written};
+pub use stream::{
+    Buf, DescriptorKind, Pipe, Pty, Read, ReadInto, Stream, Tcp, Tty, TtyModeGuard, VtermState,
+    WriteId, Written,
+};
 pub use sys::ancillary::Credentials;
+pub use sys::terminal::{TtyMode, WindowSize};
 pub use timer::Timer;
 pub use worker::{Worker, WorkerBuilder, WorkerError, WorkerPanic, WorkerRef, WorkerResult};
 
@@ -103,7 +107,7 @@ pub mod fuzzing {
 pub mod prelude {
     pub use crate::{
         Async, AsyncSender, Buf, Check, Command, EventLoop, Exit, ExitStatus, Handle, Idle,
-        LoopRef, Pipe, Poll, PollEvents, Prepare, Process, Read, RunMode, Signal, Stdio, Stream,
-        Tcp, Timer,
+        LoopRef, Pipe, Poll, PollEvents, Prepare, Process, Pty, Read, RunMode, Signal, Stdio,
+        Stream, Tcp, Timer, Tty,
     };
 }

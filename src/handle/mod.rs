@@ -32,6 +32,8 @@ pub enum HandleKind {
     Prepare,
     /// [`Process`](crate::Process).
     Process,
+    /// [`Pty`](crate::Pty).
+    Pty,
     /// [`Reaper`](crate::Reaper).
     Reaper,
     /// [`Signal`](crate::Signal).
@@ -40,6 +42,8 @@ pub enum HandleKind {
     Tcp,
     /// [`Timer`](crate::Timer).
     Timer,
+    /// [`Tty`](crate::Tty).
+    Tty,
 }
 
 impl HandleKind {
@@ -54,10 +58,12 @@ impl HandleKind {
             HandleKind::Poll => "poll",
             HandleKind::Prepare => "prepare",
             HandleKind::Process => "process",
+            HandleKind::Pty => "pty",
             HandleKind::Reaper => "reaper",
             HandleKind::Signal => "signal",
             HandleKind::Tcp => "tcp",
             HandleKind::Timer => "timer",
+            HandleKind::Tty => "tty",
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::stdio::{Stdio, c_string};
 use crate::error::{Error, Result};
+use crate::stream::Pty;
 use crate::sys::fd;
 
 /// The program to execute.
@@ -320,6 +321,31 @@ impl Command {
     pub fn controlling_terminal(&mut self, slot: u32) -> &mut Command {
         self.controlling_terminal = Some(slot);
         self
+    }
+
+    /// Puts the child on a pseudo-terminal: its slots 0 to 2 are the slave, which is the controlling
+    /// terminal of a session of its own. Slots may be filled with something else afterwards, but
+    /// for slot 0, by which the child takes the terminal.
+    ///
+    /// ```
+    /// use blacklight::{Command, EventLoop, Pty, Read, RunMode, Stream, WindowSize};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let pty = Pty::new(&lp, WindowSize::new(80, 24))?;
+    /// Command::new("stty").arg("size").pty(&pty).spawn(&lp, |_, exit| assert!(exit.success()))?;
+    /// pty.read_start(|_, read| match read {
+    ///     Read::Data(bytes) => assert_eq!(bytes, b"24 80\r\n"),
+    ///     Read::Eof => {}
+    ///     Read::Error(error) => panic!("{error}"),
+    /// })?;
+    /// lp.run(RunMode::Default)?;
+    /// # Ok::<(), blacklight::Error>(())
+    /// ```
+    pub fn pty(&mut self, pty: &Pty) -> &mut Command {
+        for slot in 0..3 {
+            self.stdio(slot, Stdio::pty(pty));
+        }
+        self.controlling_terminal(0)
     }
 
     /// Puts the child into a process group (setpgid(2)), 0 for one of its own.

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::event_loop::{Facilities, LoopInner, LoopRef, Reaping};
 use crate::stream::StreamNode;
 use crate::sys::spawn::{self, Attributes, Limit, ResetSignals, Session, Slot, Source, Switches};
-use crate::sys::{affinity, fd, unix_socket};
+use crate::sys::{affinity, fd, pty, unix_socket};
 
 fn failed(step: SpawnStep) -> impl Fn(Error) -> SpawnError {
     move |error| SpawnError::new(step, error)
@@ -211,6 +211,9 @@ fn fill_slots(slots: &BTreeMap<u32, Stdio>, ends: &mut Vec<End>) -> Result<Vec<S
             stdio::Source::Descriptor(fd) => Source::Shared(fd.clone()),
             stdio::Source::Number(raw) => Source::Raw(*raw),
             stdio::Source::SameAs(slot) => Source::SameAs(*slot),
+            stdio::Source::Terminal(node) => {
+                Source::Owned(node.with_fd(pty::slave).map_err(in_open)?)
+            }
             stdio::Source::File { path, flags, mode } => {
                 let path = path.as_ref().map_err(|error| in_open(*error))?;
                 Source::Owned(fd::open(path, *flags, *mode).map_err(in_open)?)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::stream::sealed::AsStream;
-use crate::stream::{Pipe, Stream, StreamNode};
+use crate::stream::{Pipe, Pty, Stream, StreamNode};
 use crate::sys::fd;
 
 /// How one descriptor of a child comes about: a slot of its stdio.
@@ -46,6 +46,7 @@ pub(super) enum Source {
     Number(RawFd),
     Stream(Rc<StreamNode>),
     Pipe { node: Rc<StreamNode>, direction: Direction, socket: bool },
+    Terminal(Rc<StreamNode>),
     SameAs(u32),
     File { path: Result<CString>, flags: i32, mode: u32 },
 }
@@ -61,6 +62,7 @@ impl std::fmt::Debug for Source {
             Source::Pipe { direction, socket, .. } => {
                 write!(f, "Pipe({direction:?}, socket: {socket})")
             }
+            Source::Terminal(_) => f.write_str("Terminal"),
             Source::SameAs(slot) => write!(f, "SameAs({slot})"),
             Source::File { path, .. } => write!(f, "File({path:?})"),
         }
@@ -187,6 +189,15 @@ impl Stdio {
             *socket = true;
         }
         self
+    }
+
+    /// The slave of a pseudo-terminal, opened when the child is spawned and closed here when that is
+    /// done, so that the child and its children alone decide when the terminal's end has come.
+    ///
+    /// [`Command::pty`](super::Command::pty) fills slots 0 to 2 with it.
+    #[must_use]
+    pub fn pty(pty: &Pty) -> Stdio {
+        Stdio::from_source(Source::Terminal(pty.stream().clone()))
     }
 
     /// The same as another slot: `Stdio::same_as(1)` for slot 2 is the shell's `2>&1`. The other

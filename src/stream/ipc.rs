@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::node::StreamNode;
 use crate::error::{Error, Result};
 use crate::sys::ancillary::{self, Credentials};
-use crate::sys::{fd, socket};
+use crate::sys::{fd, socket, terminal};
 
 /// Descriptors that wait to be accepted on one stream. A sender needs one message for 253 at the
 /// most; whoever lets this many wait does not mean to accept them.
@@ -27,7 +27,7 @@ pub enum DescriptorKind {
     Udp,
     /// A Unix stream socket, a pipe or a FIFO.
     Pipe,
-    /// A terminal.
+    /// A terminal; the master of a pseudo-terminal is one too.
     Tty,
     /// A regular file, or a character device that is no terminal.
     File,
@@ -52,7 +52,7 @@ impl DescriptorKind {
         match fd::kind(descriptor) {
             Ok(fd::Kind::Fifo) => DescriptorKind::Pipe,
             Ok(fd::Kind::File) => DescriptorKind::File,
-            Ok(fd::Kind::Character) if fd::is_terminal(descriptor) => DescriptorKind::Tty,
+            Ok(fd::Kind::Character) if terminal::is_terminal(descriptor) => DescriptorKind::Tty,
             Ok(fd::Kind::Character) => DescriptorKind::File,
             Ok(fd::Kind::Socket) => match socket::family_and_type(descriptor) {
                 Ok((libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM)) => DescriptorKind::Tcp,

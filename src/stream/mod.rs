@@ -8,9 +8,11 @@ mod ipc;
 mod listen;
 mod node;
 mod pipe;
+mod pty;
 mod read;
 mod report;
 mod tcp;
+mod tty;
 mod write;
 mod writing;
 
@@ -20,8 +22,10 @@ pub use buf::Buf;
 pub use ipc::DescriptorKind;
 pub(crate) use node::StreamNode;
 pub use pipe::Pipe;
+pub use pty::Pty;
 pub use read::{Read, ReadInto};
 pub use tcp::Tcp;
+pub use tty::{Tty, TtyModeGuard, VtermState};
 pub use writing::{WriteId, Written};
 
 use crate::error::Result;

@@ -14,6 +14,7 @@ use bitflags::bitflags;
 use super::ipc::{self, Ipc};
 use super::listen::{self, Listening};
 use super::read::{self, Reader};
+use super::tty::Terminal;
 use super::writing::Writing;
 use super::{report, write};
 use crate::error::{Error, Result};
@@ -56,6 +57,8 @@ pub(crate) struct StreamNode {
     pub(super) listening: OnceCell<Box<Listening>>,
     /// There for a pipe in IPC mode only.
     pub(super) ipc: OnceCell<Box<Ipc>>,
+    /// There for terminals only.
+    pub(super) terminal: OnceCell<Box<Terminal>>,
 }
 
 impl StreamNode {
@@ -71,6 +74,7 @@ impl StreamNode {
             writing: OnceCell::new(),
             listening: OnceCell::new(),
             ipc: OnceCell::new(),
+            terminal: OnceCell::new(),
         })
     }
 
@@ -117,12 +121,25 @@ impl StreamNode {
     pub(super) fn read(&self, buffer: &mut [u8]) -> Result<usize> {
         match self.ipc.get() {
             Some(ipc) => ipc::receive(self, ipc, buffer),
-            None => self.transfer(|fd, transfer| transfer.read(fd, buffer)),
+            None => match self.transfer(|fd, transfer| transfer.read(fd, buffer)) {
+                // What a master is told when nobody has its slave open any more.
+                Err(Error::EIO) if self.is_master() => Ok(0),
+                other => other,
+            },
         }
     }
 
     pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> Result<usize> {
-        self.transfer(|fd, transfer| transfer.write(fd, slices))
+        let wrote = self.transfer(|fd, transfer| transfer.write(fd, slices));
+        match self.terminal.get() {
+            Some(terminal) => self.with_fd(|fd| terminal.wrote(fd, slices, wrote)),
+            None => wrote,
+        }
+    }
+
+    /// Whether this is the master of a pseudo-terminal.
+    pub(super) fn is_master(&self) -> bool {
+        self.terminal.get().is_some_and(|terminal| terminal.is_master())
     }
 
     /// Reads or writes without blocking.
@@ -178,7 +195,7 @@ impl StreamNode {
         self.attach_with(fd, transfer, readable, writable, fifo)
     }
 
-    fn attach_with(
+    pub(super) fn attach_with(
         &self,
         fd: OwnedFd,
         transfer: fd::Transfer,
@@ -215,7 +232,7 @@ impl StreamNode {
             (fd, fd::Transfer::Plain)
         } else if kind == fd::Kind::Fifo && nowait && fd::knows_nowait(fd.as_fd()) {
             (fd, fd::Transfer::NoWait)
-        } else if kind == fd::Kind::Fifo || fd::is_terminal(fd.as_fd()) {
+        } else if kind == fd::Kind::Fifo || fd::is_slave(fd.as_fd()) {
             match fd::reopen_nonblocking(fd.as_fd()) {
                 Ok(own) => (own, fd::Transfer::Plain),
                 Err(_) => (fd, fd::Transfer::AfterPoll),
@@ -262,6 +279,12 @@ impl StreamNode {
 
     /// Ends the watch and gives the descriptor out.
     pub(super) fn detach(&self) -> Option<OwnedFd> {
+        if let Some(terminal) = self.terminal.get()
+            && let Some(fd) = &*self.fd.borrow()
+            && self.base.lp().inner().is_ours()
+        {
+            terminal.release(fd.as_fd());
+        }
         self.base.lp().inner().unwatch(&self.watcher);
         self.fd.borrow_mut().take()
     }

@@ -97,6 +97,10 @@ fn end_writing(node: &StreamNode) -> Result<()> {
         drop(node.detach());
         return Ok(());
     }
+    if node.is_master() {
+        // What ends the input was written with the rest.
+        return Ok(());
+    }
     node.with_fd(unix_socket::shutdown_write)
 }
 

@@ -212,9 +212,8 @@ fn size(mut call: impl FnMut() -> isize) -> Result<usize> {
 }
 
 /// Whether this is a terminal with a path of its own, as opposed to the master of one.
-pub(crate) fn is_terminal(fd: BorrowedFd<'_>) -> bool {
-    // SAFETY: no pointers.
-    if unsafe { libc::isatty(fd.as_raw_fd()) } != 1 {
+pub(crate) fn is_slave(fd: BorrowedFd<'_>) -> bool {
+    if !super::terminal::is_terminal(fd) {
         return false;
     }
     let mut number: libc::c_uint = 0;

@@ -25,12 +25,14 @@ pub(crate) mod kill;
 pub(crate) mod per_process;
 pub(crate) mod pidfd;
 pub(crate) mod procfs;
+pub(crate) mod pty;
 pub(crate) mod resources;
 pub(crate) mod sigmask;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod statx;
+pub(crate) mod terminal;
 pub(crate) mod time;
 pub(crate) mod title;
 pub(crate) mod umask;
@@ -43,6 +45,17 @@ use crate::error::{Error, Result};
 /// The errno that the last failed libc call of this thread left behind.
 pub(crate) fn last_error() -> Error {
     Error::from(std::io::Error::last_os_error())
+}
+
+/// The errno of this thread, for what a signal handler may call and must put back.
+pub(crate) fn errno() -> libc::c_int {
+    // SAFETY: the address is that of this thread's errno, for as long as it lives.
+    unsafe { *libc::__errno_location() }
+}
+
+pub(crate) fn set_errno(errno: libc::c_int) {
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
 }
 
 /// What a libc call returned, with -1 turned into the errno.

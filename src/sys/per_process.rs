@@ -39,4 +39,14 @@ impl<T: Default> PerProcess<T> {
         }
         &at.value
     }
+
+    /// As [`PerProcess::get`], of a process that has used it before; makes nothing, so that a
+    /// signal handler may ask.
+    pub(crate) fn get_if_made(&self) -> Option<&'static T> {
+        let mut at: &'static Generation<T> = self.first.get()?;
+        while !at.mark.is_none_or(fork_mark::is_current) {
+            at = at.next.get()?;
+        }
+        Some(&at.value)
+    }
 }

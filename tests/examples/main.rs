@@ -9,3 +9,4 @@ mod prefork;
 mod program;
 mod small;
 mod terminal;
+mod terminals_and_files;

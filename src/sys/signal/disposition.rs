@@ -47,7 +47,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libc::{c_int, c_void, sigaction, siginfo_t};
 
-use super::super::check;
+use super::super::{check, errno, set_errno};
 use super::seat::{self, SIGNALS};
 use crate::error::{Error, Result};
 
@@ -330,14 +330,4 @@ fn only(signum: c_int) -> libc::sigset_t {
     // SAFETY: the set is initialised and the number valid.
     unsafe { libc::sigaddset(&mut set, signum) };
     set
-}
-
-fn errno() -> c_int {
-    // SAFETY: this thread's own, and always there.
-    unsafe { *libc::__errno_location() }
-}
-
-fn set_errno(errno: c_int) {
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
 }
