@@ -220,7 +220,7 @@ fn tie_to_parent(orders: &Orders<'_>) -> Result<(), Failure> {
 
 fn mark_unlisted(orders: &Orders<'_>, soft: Option<u64>) -> Result<(), c_int> {
     let gaps = orders.arrangement.gaps();
-    if orders.close_range && unlisted::mark(gaps).is_ok() {
+    if orders.close_range && unlisted::mark(gaps, orders.unshare).is_ok() {
         return Ok(());
     }
     orders.status.note(Fallbacks::MARKED_ONE_BY_ONE);

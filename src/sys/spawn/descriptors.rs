@@ -18,6 +18,9 @@ pub(super) struct Placement {
     pub(super) target: RawFd,
     pub(super) source: RawFd,
     pub(super) blocking: bool,
+    /// The source is known to be without close-on-exec: where it is on its number already, nothing
+    /// is left to do.
+    pub(super) inheritable: bool,
 }
 
 /// A descriptor table as far as an arrangement needs one. Errors are positive errnos.
@@ -48,6 +51,7 @@ struct Place {
     target: RawFd,
     held: usize,
     blocking: bool,
+    inheritable: bool,
 }
 
 /// Numbers that no slot lists, from the first to the last of a run.
@@ -97,9 +101,9 @@ impl Arrangement {
         }
 
         for placement in placements {
-            let Placement { target, source, blocking } = *placement;
+            let Placement { target, source, blocking, inheritable } = *placement;
             if let Ok(held) = self.held.binary_search_by_key(&source, |held| held.number) {
-                self.places.push(Place { target, held, blocking });
+                self.places.push(Place { target, held, blocking, inheritable });
             }
         }
 
@@ -139,8 +143,11 @@ impl Arrangement {
         for place in &self.places {
             let Some(held) = self.held.get(place.held) else { continue };
             let (from, slot) = (held.now.get(), place.target as u32);
-            let done =
-                if from == place.target { table.keep(from) } else { table.put(from, place.target) };
+            let done = match from == place.target {
+                true if place.inheritable => Ok(()),
+                true => table.keep(from),
+                false => table.put(from, place.target),
+            };
             done.map_err(|errno| (SpawnStep::Dup(slot), errno))?;
             if place.blocking {
                 let done = table.block(place.target);

@@ -60,11 +60,13 @@ impl Table for Model {
 const SIZE: RawFd = 64;
 
 /// Arranges the placements, carries them out, and asserts that every source is where it belongs.
-/// `open` are the numbers below [`SIZE`] / 2 that are open, of which all sources are some.
+/// `open` are the numbers below [`SIZE`] / 2 that are open, of which all sources are some; those of
+/// placements that say so are without close-on-exec.
 pub(super) fn check(open: &[RawFd], placements: &[Placement], extra: &[RawFd]) {
     let mut arrangement = Arrangement::default();
     arrangement.arrange(placements, extra);
-    let before: BTreeMap<_, _> = open.iter().map(|fd| (*fd, (*fd as u32, true))).collect();
+    let stays = |fd: RawFd| placements.iter().any(|p| p.source == fd && p.inheritable);
+    let before = open.iter().map(|fd| (*fd, (*fd as u32, !stays(*fd)))).collect();
     assert!(placements.iter().all(|p| p.source < arrangement.limit() as RawFd));
     assert!(extra.iter().all(|number| *number < arrangement.limit() as RawFd));
 
@@ -79,7 +81,10 @@ pub(super) fn check(open: &[RawFd], placements: &[Placement], extra: &[RawFd]) {
         let now = arrangement.now(number);
         let is_source = placements.iter().any(|p| p.target == now && p.source == number);
         let found = after.get(&now);
-        assert!(found == Some(&(number as u32, true)) || (is_source && found.is_some()));
+        let is_hidden = |&(what, closes): &(u32, bool)| {
+            what == number as u32 && (closes || now == number && stays(number))
+        };
+        assert!(found.is_some_and(is_hidden) || (is_source && found.is_some()));
     }
     // The gaps are all other numbers, and nothing in them is left without close-on-exec.
     for number in 0..SIZE as u32 {
@@ -87,7 +92,7 @@ pub(super) fn check(open: &[RawFd], placements: &[Placement], extra: &[RawFd]) {
         let gaps = arrangement.gaps().iter().filter(|gap| gap.contains(number)).count();
         assert_eq!(gaps, usize::from(!is_target));
         let closes = after.get(&(number as RawFd)).is_none_or(|(_, closes)| *closes);
-        assert!(is_target || closes);
+        assert!(is_target || closes || stays(number as RawFd), "marked in the end");
     }
 }
 
@@ -98,6 +103,8 @@ pub(crate) fn check_bytes(data: &[u8]) {
     const NUMBERS: u8 = 24;
     let Some((bits, rest)) = data.split_first_chunk::<3>() else { return };
     let bits = u32::from_le_bytes([bits[0], bits[1], bits[2], 0]);
+    let (rest, kept) = rest.split_last_chunk::<3>().unwrap_or((rest, &[0; 3]));
+    let kept = u32::from_le_bytes([kept[0], kept[1], kept[2], 0]);
     let open: Vec<RawFd> = (0..RawFd::from(NUMBERS)).filter(|n| bits & (1 << n) != 0).collect();
     let source = |byte: u8| open.get(usize::from(byte) % open.len().max(1)).copied();
     let Some(first) = source(0) else { return };
@@ -113,7 +120,14 @@ pub(crate) fn check_bytes(data: &[u8]) {
             _ => extra.push(source),
         }
     }
-    let place = |(target, source)| Placement { target, source, blocking: false };
+    // The last bits: which sources are without close-on-exec.
+    let stays = |source: RawFd| kept & (1 << source) != 0;
+    let place = |(target, source)| Placement {
+        target,
+        source,
+        blocking: false,
+        inheritable: stays(source),
+    };
     let placements: Vec<Placement> = targets.into_iter().map(place).collect();
     check(&open, &placements, &extra);
 }

@@ -181,9 +181,11 @@ impl Spawner {
         let lease = self.lease(attempt.share_table, extra)?;
         let lent = |number: Option<RawFd>| number.map(|number| lease.of(number));
         self.placements.clear();
-        self.placements.extend(
-            self.plan.placements.iter().map(|p| Placement { source: lease.of(p.source), ..*p }),
-        );
+        self.placements.extend(self.plan.placements.iter().map(|p| {
+            let source = lease.of(p.source);
+            // A copy is close-on-exec whatever the original is.
+            Placement { source, inheritable: p.inheritable && source == p.source, ..*p }
+        }));
         self.sources.clear();
         self.sources.extend(extra.into_iter().filter_map(lent));
         self.arrangement.arrange(&self.placements, &self.sources);

@@ -30,7 +30,9 @@ pub(super) struct Plan {
 
 /// What a slot comes to.
 enum Found {
-    Number(RawFd),
+    /// And whether it is without close-on-exec. A thread that sets the flag after it was read takes
+    /// the descriptor from the child, as it would from any child that is forked.
+    Number(RawFd, bool),
     Null,
     Nothing,
 }
@@ -46,20 +48,25 @@ impl Plan {
             if self.find(slots, number).is_none() {
                 let source = self.null()?;
                 let target = number as RawFd;
-                self.placements.push(Placement { target, source, blocking: false });
+                self.placements.push(Placement {
+                    target,
+                    source,
+                    blocking: false,
+                    inheritable: false,
+                });
             }
         }
         for index in 0..self.order.len() {
             let Some(slot) = self.order.get(index).and_then(|&index| slots.get(index)) else {
                 continue;
             };
-            let source = match self.follow(slots, slot)? {
-                Found::Number(number) => number,
-                Found::Null => self.null()?,
+            let (source, inheritable) = match self.follow(slots, slot)? {
+                Found::Number(number, inheritable) => (number, inheritable),
+                Found::Null => (self.null()?, false),
                 Found::Nothing => continue,
             };
-            let target = slot.number as RawFd;
-            self.placements.push(Placement { target, source, blocking: slot.blocking });
+            let (target, blocking) = (slot.number as RawFd, slot.blocking);
+            self.placements.push(Placement { target, source, blocking, inheritable });
         }
         self.placements.sort_unstable_by_key(|placement| placement.target);
         self.check_terminals(attributes)
@@ -103,11 +110,12 @@ impl Plan {
                 Source::SameAs(next) => *next,
                 Source::Raw(number) => {
                     // SAFETY: asking for the flags of a number changes nothing.
-                    check(unsafe { libc::fcntl(*number, libc::F_GETFD) }).map_err(bad)?;
-                    return Ok(Found::Number(*number));
+                    let flags = check(unsafe { libc::fcntl(*number, libc::F_GETFD) });
+                    let inheritable = flags.map_err(bad)? & libc::FD_CLOEXEC == 0;
+                    return Ok(Found::Number(*number, inheritable));
                 }
-                Source::Owned(fd) => return Ok(Found::Number(fd.as_raw_fd())),
-                Source::Shared(fd) => return Ok(Found::Number(fd.as_raw_fd())),
+                Source::Owned(fd) => return Ok(Found::Number(fd.as_raw_fd(), false)),
+                Source::Shared(fd) => return Ok(Found::Number(fd.as_raw_fd(), false)),
             };
             at = match self.find(slots, next) {
                 Some(slot) => slot,

@@ -15,9 +15,10 @@ use std::os::fd::RawFd;
 use super::calls;
 use super::descriptors::Gap;
 
-/// One call for each gap.
-pub(super) fn mark(gaps: &[Gap]) -> Result<(), c_int> {
-    for gap in gaps {
+/// One call for each gap. `end` is the number from which on the table is empty but for what this
+/// child has made, close-on-exec, itself.
+pub(super) fn mark(gaps: &[Gap], end: Option<u32>) -> Result<(), c_int> {
+    for gap in gaps.iter().filter(|gap| end.is_none_or(|end| gap.first < end)) {
         calls::close_range(gap.first, gap.last, libc::CLOSE_RANGE_CLOEXEC)?;
     }
     Ok(())

@@ -24,11 +24,19 @@ fn plans(numbers: RawFd) -> impl Strategy<Value = (Vec<RawFd>, Vec<Placement>, V
             targets.extend((0..3).zip(standard));
             let placements = targets
                 .into_iter()
-                .map(|(target, source)| Placement { target, source, blocking: false })
+                .map(|(target, source)| {
+                    let inheritable = is_inheritable(source);
+                    Placement { target, source, blocking: false, inheritable }
+                })
                 .collect();
             (open, placements, extra)
         })
     })
+}
+
+/// Every other descriptor is without close-on-exec.
+fn is_inheritable(number: RawFd) -> bool {
+    number % 2 == 1
 }
 
 proptest! {
@@ -43,7 +51,7 @@ proptest! {
     fn a_plan_in_a_full_table_works_or_says_so((open, placements, extra) in plans(24), end in 24..27) {
         let mut arrangement = Arrangement::default();
         arrangement.arrange(&placements, &extra);
-        let before: BTreeMap<_, _> = open.iter().map(|fd| (*fd, (*fd as u32, true))).collect();
+        let before = open.iter().map(|fd| (*fd, (*fd as u32, !is_inheritable(*fd)))).collect();
         let model = Model { open: RefCell::new(before), end };
         match arrangement.carry_out(&model) {
             Ok(()) => {
