@@ -1,15 +1,21 @@
 //! Messages and handles per second over an IPC channel: node with node, this crate with this crate,
 //! and the two with each other, in one run on one machine.
 //!
-//! `cargo bench --all-features --bench ipc [MESSAGES]`. Each figure is the best of three runs: the
-//! time from the first send to the answer to the last message. "one way" sends everything at once;
-//! "round trip" waits for each message to come back; "handles" passes connections, one after the
-//! other as the protocol has it.
+//! `cargo bench --all-features --bench ipc -- [MESSAGES] [WORD]...`, with words for the lines that
+//! are wanted (`json`, `trip`), and `alone` for this crate's own figures without node. Each figure is
+//! the best of three runs, the competitors taking turns, so that what else the machine does hits all
+//! of them: the time from the first send to the answer to the last message. "one way" sends
+//! everything at once; "round trip" waits for each message to come back; "handles" passes
+//! connections, one after the other as the protocol has it, up to 400 of them. "floor" is what two
+//! programs reach that do nothing but read and write as many bytes, back and forth.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that fails has nothing to say")]
 
 use std::cell::Cell;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -19,6 +25,9 @@ use blacklight::child_process::{
 use blacklight::{Command, EventLoop, RunMode, Stdio};
 
 const ROLE: &str = "BLACKLIGHT_BENCH_ROLE";
+
+/// The best of this many counts.
+const RUNS: u32 = 3;
 
 /// The child's side, for all three: counts, echoes, or takes handles, and says when it is done.
 const CHILD: &str = "let left = 0, echo = false; process.on('message', (m, h) => {\
@@ -57,29 +66,44 @@ const PARENT: &str = "\
       } });";
 
 fn main() {
-    if std::env::var_os(ROLE).is_some() {
-        child();
-        return;
+    match std::env::var(ROLE).as_deref() {
+        Ok("floor") => return echo(&stdin(), usize::MAX),
+        Ok(_) => return child(),
+        Err(_) => {}
     }
     if std::env::args().any(|arg| arg == "--test") {
         return;
     }
-    let count = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(100_000);
-    let has_node = std::process::Command::new("node").arg("--version").output().is_ok();
+    let (mut count, mut words, mut alone) = (100_000, Vec::new(), false);
+    for arg in std::env::args().skip(1).filter(|arg| !arg.starts_with('-')) {
+        match arg.parse() {
+            Ok(number) => count = number,
+            Err(_) if arg == "alone" => alone = true,
+            Err(_) => words.push(arg),
+        }
+    }
+    let node = std::process::Command::new("node").arg("--version").output();
+    let has_node = !alone && node.is_ok();
+    let is_wanted = |title: &str| words.iter().all(|word| title.contains(word.as_str()));
     println!(
-        "{:<26}{:>12}{:>12}{:>12}{:>8}{:>8}",
-        "per second", "node-node", "ours-ours", "ours-node", "ratio", "ratio"
+        "{:<26}{:>12}{:>12}{:>12}{:>8}{:>8}{:>12}",
+        "per second", "node-node", "ours-ours", "ours-node", "ratio", "ratio", "floor"
     );
     for serialization in [Serialization::Json, Serialization::Advanced] {
         for (kind, name) in [("way", "one way"), ("trip", "round trip")] {
             for size in [64, 1024] {
                 let count = if kind == "way" { count } else { count / 5 };
                 let title = format!("{} {name} {size} B", serialization.name());
+                if !is_wanted(&title) {
+                    continue;
+                }
                 line(&title, has_node, kind, serialization, count, size);
             }
         }
         let title = format!("{} handles", serialization.name());
-        line(&title, has_node, "handles", serialization, 400.min(count), 0);
+        if is_wanted(&title) {
+            line(&title, has_node, "handles", serialization, 400.min(count), 0);
+        }
     }
 }
 
@@ -93,16 +117,23 @@ fn line(
 ) {
     // What is around the text in the message.
     let size = size.saturating_sub(24);
-    let best = |run: &dyn Fn() -> f64| (0..3).map(|_| run()).fold(0.0, f64::max);
-    let ours = best(&|| parent(&us(), kind, serialization, count, size));
+    let (mut ours, mut nodes, mut mixed, mut least) = (0f64, 0f64, 0f64, 0f64);
+    for _ in 0..RUNS {
+        ours = ours.max(parent(&us(), kind, serialization, count, size));
+        if kind == "trip" {
+            least = least.max(floor(count, size + 24));
+        }
+        if has_node {
+            nodes = nodes.max(node_with_node(kind, serialization, count, size));
+            mixed = mixed.max(parent(&node(), kind, serialization, count, size));
+        }
+    }
     if !has_node {
-        println!("{title:<26}{:>12}{ours:>12.0}", "no node");
+        println!("{title:<26}{:>12}{ours:>12.0}{:>28}{least:>12.0}", "no node", "");
         return;
     }
-    let nodes = best(&|| node_with_node(kind, serialization, count, size));
-    let mixed = best(&|| parent(&node(), kind, serialization, count, size));
     println!(
-        "{title:<26}{nodes:>12.0}{ours:>12.0}{mixed:>12.0}{:>8.1}{:>8.1}",
+        "{title:<26}{nodes:>12.0}{ours:>12.0}{mixed:>12.0}{:>8.1}{:>8.1}{least:>12.0}",
         ours / nodes,
         mixed / nodes
     );
@@ -129,6 +160,38 @@ fn node_with_node(kind: &str, serialization: Serialization, count: u32, size: us
         .output()
         .unwrap();
     String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
+}
+
+fn stdin() -> UnixStream {
+    UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap())
+}
+
+/// Sends back what comes, a number of times or until the end.
+fn echo(mut socket: &UnixStream, times: usize) {
+    let mut buffer = [0; 65536];
+    for _ in 0..times {
+        match socket.read(&mut buffer).unwrap() {
+            0 => return,
+            n => socket.write_all(&buffer[..n]).unwrap(),
+        }
+    }
+}
+
+fn floor(count: u32, size: usize) -> f64 {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .env(ROLE, "floor")
+        .stdin(OwnedFd::from(theirs))
+        .spawn()
+        .unwrap();
+    (&ours).write_all(&vec![b'x'; size]).unwrap();
+    echo(&ours, 1);
+    let began = Instant::now();
+    echo(&ours, count as usize);
+    let rate = f64::from(count) / began.elapsed().as_secs_f64();
+    drop(ours);
+    child.wait().unwrap();
+    rate
 }
 
 fn start(count: u32, echo: bool) -> Value {

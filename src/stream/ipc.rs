@@ -70,9 +70,17 @@ impl DescriptorKind {
 pub(crate) struct Ipc {
     pending: RefCell<VecDeque<OwnedFd>>,
     credentials: Cell<Option<Credentials>>,
+    cut_short: Cell<bool>,
 }
 
 impl Ipc {
+    /// Whether there may be more behind the last read although it did not fill its buffer: the
+    /// kernel ends one behind a segment with descriptors, and before one of another sender where
+    /// credentials are passed; behind nothing else (`unix_stream_read_generic`, net/unix/af_unix.c).
+    pub(super) fn was_cut_short(&self) -> bool {
+        self.cut_short.get()
+    }
+
     /// Closes what nobody has accepted.
     pub(super) fn close(&self) {
         drop(self.pending.take());
@@ -82,6 +90,7 @@ impl Ipc {
 /// Reads bytes and keeps what came with them.
 pub(super) fn receive(node: &StreamNode, ipc: &Ipc, buffer: &mut [u8]) -> Result<usize> {
     let received = node.with_fd(|fd| ancillary::receive(fd, buffer))?;
+    ipc.cut_short.set(!received.descriptors.is_empty() || received.credentials.is_some());
     if let Some(credentials) = received.credentials {
         ipc.credentials.set(Some(credentials));
     }

@@ -187,8 +187,7 @@ pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
             // a socket ends a read where descriptors were sent along, and nobody will wake us for
             // the rest but this event.
             (Ok(n), _) if n > 0 && node.has(Flags::HUNG_UP) => {}
-            // A read of messages with control data ends where the next of them begins.
-            (Ok(n), _) if n > 0 && node.ipc.get().is_some() => {}
+            (Ok(n), _) if n > 0 && node.ipc.get().is_some_and(|ipc| ipc.was_cut_short()) => {}
             // Nobody is left who could write more, and all has been read: that is the end.
             (Err(Error::EAGAIN), _) if node.has(Flags::HUNG_UP) && node.has(Flags::READING) => {
                 // Whoever supplied the buffer may have halted the loop.

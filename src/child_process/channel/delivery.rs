@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::state::{Incoming, State};
+use super::state::{Incoming, Message, State};
 use super::{Channel, incoming, outbox};
 use crate::handle::OnUnwind;
 use crate::{Check, Handle, Idle};
@@ -33,7 +33,13 @@ impl State {
     fn is_deliverable(&self) -> bool {
         !self.incoming.borrow().is_empty()
             || (self.on_message.is_set() && !self.kept.borrow().is_empty())
-            || (self.ended.get() && !self.told.get())
+            || (self.undecoded.get() && !self.is_overfull())
+            || (self.is_over() && !self.told.get())
+    }
+
+    /// Whether the channel has ended and nothing that it brought is left.
+    fn is_over(&self) -> bool {
+        self.ended.get() && !self.undecoded.get()
     }
 
     /// Has the check phase deliver what there is.
@@ -68,30 +74,42 @@ impl State {
         let channel = Channel::from_state(self.clone());
         while !channel.event_loop().is_halted() {
             if self.on_message.is_set() {
-                let message = self.kept.borrow_mut().pop_front();
-                if let Some(message) = message {
-                    let stop = OnUnwind::new(|| drop(self.on_message.clear()));
-                    self.on_message.call(|callback| callback(&channel, message));
-                    stop.passed();
+                let kept = self.kept.borrow_mut().pop_front();
+                if let Some(message) = kept {
+                    self.tell(&channel, message);
                     continue;
                 }
             }
-            let next = self.incoming.borrow_mut().pop_front();
+            let filed = self.incoming.borrow_mut().pop_front();
+            let next = match filed {
+                Some(filed) => filed,
+                None => match incoming::next(self) {
+                    Some(Some(next)) => next,
+                    Some(None) => continue,
+                    None if !self.incoming.borrow().is_empty() => continue,
+                    None if self.is_over() && !self.told.get() => {
+                        self.tell_end(&channel);
+                        continue;
+                    }
+                    None => break,
+                },
+            };
             match next {
-                Some(Incoming::Message(message)) => self.kept.borrow_mut().push_back(message),
-                Some(Incoming::Internal(message)) => {
+                Incoming::Message(message) if self.on_message.is_set() => {
+                    self.tell(&channel, message);
+                }
+                Incoming::Message(message) => self.kept.borrow_mut().push_back(message),
+                Incoming::Internal(message) => {
                     let stop = OnUnwind::new(|| drop(self.on_internal.clear()));
                     self.on_internal.call(|callback| callback(&channel, message));
                     stop.passed();
                 }
-                Some(Incoming::Error(error)) => {
+                Incoming::Error(error) => {
                     let stop = OnUnwind::new(|| drop(self.on_error.clear()));
                     self.on_error.call(|callback| callback(&channel, error));
                     stop.passed();
                 }
-                Some(Incoming::Sent(callback, result)) => callback(&channel, result),
-                None if self.ended.get() && !self.told.get() => self.tell_end(&channel),
-                None => break,
+                Incoming::Sent(callback, result) => callback(&channel, result),
             }
         }
         self.delivering.set(false);
@@ -102,9 +120,21 @@ impl State {
             idle.stop();
         }
         self.scheduled.set(false);
-        incoming::resume(self);
+        if channel.event_loop().is_halted() && self.undecoded.get() {
+            // Whoever halts after each message must not be sent more than it takes.
+            incoming::pause(self);
+        } else {
+            incoming::resume(self);
+        }
         // What the flush has completed.
         self.deliver_soon();
+    }
+
+    /// Gives a message to whoever listens.
+    fn tell(&self, channel: &Channel, message: Message) {
+        let stop = OnUnwind::new(|| drop(self.on_message.clear()));
+        self.on_message.call(|callback| callback(channel, message));
+        stop.passed();
     }
 
     fn tell_end(&self, channel: &Channel) {

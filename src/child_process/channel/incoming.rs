@@ -1,6 +1,9 @@
 //! From bytes and descriptors to messages.
 //!
-//! Invariants: a descriptor belongs to the first handle message that is completed in its read or
+//! Bytes stay bytes until their message is about to be delivered: a value is larger than its text,
+//! and one that is made, used and dropped before the next is made stays in the cache. Only where
+//! descriptors are involved messages are made at once, because it matters what had been completed
+//! when they came. Invariants: a descriptor belongs to the first handle message that is completed in its read or
 //! later; each handle message is answered exactly once, because a second answer, or one that nobody
 //! asked for, ends a node.
 
@@ -24,19 +27,35 @@ fn take_in(state: &Rc<State>, read: Read<'_>) {
         Read::Data(bytes) => {
             state.heard.set(true);
             state.bytes_kept.set(state.bytes_kept.get().saturating_add(bytes.len()));
+            if let Ok(descriptor) = state.pipe.accept_descriptor() {
+                decode(state);
+                state.descriptors.borrow_mut().push_back(descriptor);
+            }
             while let Ok(descriptor) = state.pipe.accept_descriptor() {
                 state.descriptors.borrow_mut().push_back(descriptor);
             }
             state.decoder.borrow_mut().feed(bytes);
-            decode(state);
+            state.undecoded.set(true);
+            if state.descriptors.borrow().is_empty() {
+                state.deliver_soon();
+            } else {
+                decode(state);
+            }
         }
         Read::Eof => {
+            decode(state);
             state.heard.set(true);
             state.end();
         }
         // The other side is gone, with or without a word.
-        Read::Error(crate::Error::ECONNRESET) => state.end(),
-        Read::Error(error) => state.fail(ChannelError::Io(error)),
+        Read::Error(crate::Error::ECONNRESET) => {
+            decode(state);
+            state.end();
+        }
+        Read::Error(error) => {
+            decode(state);
+            state.fail(ChannelError::Io(error));
+        }
     }
 }
 
@@ -50,54 +69,73 @@ pub(super) fn resume(state: &Rc<State>) {
     let _stopped = state.listen();
 }
 
+/// Takes and files every message that is complete.
 fn decode(state: &Rc<State>) {
-    loop {
-        let next = state.decoder.borrow_mut().next_message();
-        match next {
-            Some(Ok(value)) => dispatch(state, value),
-            Some(Err(error)) => {
-                state.fail(ChannelError::Message(error));
-                return;
-            }
-            None => break,
+    while let Some(taken) = next(state) {
+        if let Some(incoming) = taken {
+            state.file(incoming);
         }
-        if state.pipe.is_closing() {
-            return;
+    }
+}
+
+/// Takes the next message that is complete, `None` when there is none. One that the channel has
+/// dealt with itself leaves nothing to be delivered.
+pub(super) fn next(state: &Rc<State>) -> Option<Option<Incoming>> {
+    if !state.undecoded.get() {
+        return None;
+    }
+    if state.is_overfull() {
+        pause(state);
+        return None;
+    }
+    let next = state.decoder.borrow_mut().next_message();
+    match next {
+        Some(Ok(value)) => return Some(dispatch(state, value)),
+        Some(Err(error)) => {
+            state.undecoded.set(false);
+            state.fail(ChannelError::Message(error));
+            return Some(None);
         }
+        None => state.undecoded.set(false),
     }
     let unannounced =
         !state.descriptors.borrow().is_empty() && state.decoder.borrow().buffered() == 0;
     if unannounced || state.has_too_many_descriptors() {
         state.fail(ChannelError::UnannouncedHandle);
-    } else if state.is_overfull() {
-        state.paused.set(true);
+    }
+    None
+}
+
+/// Takes no more bytes in until there is a use for them; see [`resume`].
+pub(super) fn pause(state: &State) {
+    if !state.paused.replace(true) {
         state.pipe.read_stop();
     }
 }
 
-fn dispatch(state: &Rc<State>, value: Value) {
+fn dispatch(state: &Rc<State>, value: Value) -> Option<Incoming> {
     let Some(command) = protocol::command(&value) else {
-        state.file(Incoming::Message(Message { value, handle: None }));
-        return;
+        return Some(Incoming::Message(Message { value, handle: None }));
     };
     match command.as_str() {
-        protocol::HANDLE => take_handle(state, value),
+        protocol::HANDLE => return take_handle(state, value),
         protocol::ACK => outgoing::acknowledged(state),
         protocol::NACK => outgoing::refused(state),
         protocol::HELLO => state.set_peer_is_blacklight(),
         protocol::NOTIFY_CLOSE | protocol::GET_COUNT => {
-            answer_about_sockets(state, &command, value)
+            answer_about_sockets(state, &command, value);
         }
-        _ => state.file(Incoming::Internal(Message { value, handle: None })),
+        _ => return Some(Incoming::Internal(Message { value, handle: None })),
     }
+    None
 }
 
-/// A message that a handle belongs to: acknowledged, taken out of its envelope, filed.
-fn take_handle(state: &Rc<State>, mut envelope: Value) {
+/// A message that a handle belongs to: acknowledged, and taken out of its envelope.
+fn take_handle(state: &Rc<State>, mut envelope: Value) -> Option<Incoming> {
     let descriptor = state.descriptors.borrow_mut().pop_front();
     let Some(descriptor) = descriptor else {
         outgoing::answer(state, protocol::NACK);
-        return;
+        return None;
     };
     outgoing::answer(state, protocol::ACK);
     // What a node sends again it wraps again: the inner envelope is the one that counts.
@@ -109,17 +147,16 @@ fn take_handle(state: &Rc<State>, mut envelope: Value) {
         message = envelope.take("msg").unwrap_or_default();
     }
     let Some(kind) = kind else {
-        state.file(Incoming::Error(ChannelError::UnknownHandleType));
-        return;
+        return Some(Incoming::Error(ChannelError::UnknownHandleType));
     };
     let key = envelope.get("key").and_then(Value::as_str);
     let token = key.map(|key| state.tokens.make(state, key));
     let handle = Some(ReceivedHandle { kind, descriptor, token });
     let message = Message { value: message, handle };
-    state.file(match protocol::command(&message.value) {
+    Some(match protocol::command(&message.value) {
         None => Incoming::Message(message),
         Some(_) => Incoming::Internal(message),
-    });
+    })
 }
 
 /// A node asks how many connections of one of its servers are alive here, or wants to be told when

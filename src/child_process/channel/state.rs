@@ -88,6 +88,8 @@ pub(crate) struct State {
     pub(super) pipe: Pipe,
     pub(super) decoder: RefCell<Decoder>,
     pub(super) encoder: Encoder,
+    /// There may be complete messages among the bytes that the decoder has.
+    pub(super) undecoded: Cell<bool>,
     /// Descriptors that have come and whose message is not complete.
     pub(super) descriptors: RefCell<VecDeque<OwnedFd>>,
     pub(super) incoming: RefCell<VecDeque<Incoming>>,
@@ -130,6 +132,7 @@ impl State {
             decoder: RefCell::new(Decoder::new(options.serialization, options.limits)),
             encoder: Encoder::new(options.serialization, options.limits),
             pipe,
+            undecoded: Cell::new(false),
             descriptors: RefCell::default(),
             incoming: RefCell::default(),
             kept: RefCell::default(),
@@ -209,6 +212,7 @@ impl State {
     }
 
     pub(super) fn stop_listening(&self) {
+        self.bytes_kept.set(0);
         let previous = self.on_message.clear();
         self.update_reference();
         drop(previous);

@@ -50,8 +50,9 @@ impl Serialization {
     }
 }
 
-/// A buffer that has held a large message is given back when it is above this size.
-const KEPT: usize = 1 << 20;
+/// A buffer that has held a large message is given back when it is above this size: the 2 MiB that
+/// a stream brings in one turn, and what growing by doubling adds.
+const KEPT: usize = 4 << 20;
 
 /// Cuts a stream of bytes into messages.
 ///

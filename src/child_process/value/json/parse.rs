@@ -9,21 +9,23 @@ use super::special;
 
 pub(super) fn parse(text: &str, max_depth: usize) -> Result<Value, CodecError> {
     let mut input = Input { text, bytes: text.as_bytes(), at: 0 };
+    // Most messages are flat: only what has something open inside it is on the heap.
+    let mut innermost: Option<Frame> = None;
     let mut open: Vec<Frame> = Vec::new();
     'values: loop {
         let mut value = match input.begin()? {
             Begun::Value(value) => value,
-            Begun::Frame(_) if open.len() == max_depth => {
-                return Err(CodecError::TooDeep { limit: max_depth });
-            }
             Begun::Frame(frame) => {
-                open.push(frame);
+                if open.len() + usize::from(innermost.is_some()) == max_depth {
+                    return Err(CodecError::TooDeep { limit: max_depth });
+                }
+                open.extend(innermost.replace(frame));
                 continue;
             }
         };
         // The value may end the one that it is in, and so on.
         loop {
-            value = match open.last_mut() {
+            value = match innermost.as_mut() {
                 None => return input.finish().map(|()| value),
                 Some(Frame::Array(elements)) => {
                     elements.push(value);
@@ -45,7 +47,7 @@ pub(super) fn parse(text: &str, max_depth: usize) -> Result<Value, CodecError> {
                     }
                 }
             };
-            open.pop();
+            innermost = open.pop();
         }
     }
 }

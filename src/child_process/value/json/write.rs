@@ -13,17 +13,19 @@ pub(super) fn write(value: &Value, out: &mut Vec<u8>, limit: usize) -> Result<()
     }
     let start = out.len();
     let mut output = Output { out, start, limit };
+    // Most messages are flat: only what has something open inside it is on the heap.
+    let mut innermost = output.value(value)?;
     let mut open = Vec::new();
-    let mut next = Some(value);
     loop {
-        if let Some(value) = next {
-            open.extend(output.value(value)?);
-        }
-        let Some(frame) = open.last_mut() else { return output.check() };
         output.check()?;
-        next = frame.advance(&mut output)?;
-        if next.is_none() {
-            open.pop();
+        let Some(frame) = innermost.as_mut() else { return Ok(()) };
+        match frame.advance(&mut output)? {
+            Some(value) => {
+                if let Some(inner) = output.value(value)? {
+                    open.extend(innermost.replace(inner));
+                }
+            }
+            None => innermost = open.pop(),
         }
     }
 }
