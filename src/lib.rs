@@ -80,10 +80,11 @@ pub use process::{
 pub use signal::{Signal, SignalEvent};
 pub use signal_name::{signal_name, signal_number};
 pub use stream::{
-    Buf, DescriptorKind, Pipe, Pty, Read, ReadInto, Stream, Tcp, Tty, TtyModeGuard, VtermState,
-    WriteId, Written,
+    Buf, DescriptorKind, Pipe, Pty, Read, ReadInto, SocketKind, Stream, Tcp, TcpFlags,
+    TcpKeepAlive, Tty, TtyModeGuard, VtermState, WriteId, Written, pipe, socketpair,
 };
 pub use sys::ancillary::Credentials;
+pub use sys::inet::AddressFamily;
 pub use sys::terminal::{TtyMode, WindowSize};
 pub use timer::Timer;
 pub use worker::{Worker, WorkerBuilder, WorkerError, WorkerPanic, WorkerRef, WorkerResult};

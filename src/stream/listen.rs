@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::node::{Flags, StreamNode};
+use super::tcp;
 use crate::error::{Error, Result};
-use crate::handle::{OnUnwind, Slot};
+use crate::handle::{HandleKind, OnUnwind, Slot};
 use crate::sys::{fd, unix_socket};
 
 type Callback = dyn FnMut(&Rc<StreamNode>, Result<()>);
@@ -17,6 +18,9 @@ type Callback = dyn FnMut(&Rc<StreamNode>, Result<()>);
 /// Connections accepted and closed at once when descriptors have run out, per event: those that
 /// wait may be many, and the loop has other work.
 const TURNED_AWAY_PER_EVENT: u32 = 64;
+
+/// Connections announced per event of a server that asked for more than one.
+const SIMULTANEOUS: u32 = 32;
 
 /// What a stream has that is a server.
 pub(crate) struct Listening {
@@ -26,6 +30,8 @@ pub(crate) struct Listening {
     spare: RefCell<Option<OwnedFd>>,
     /// The path to remove when the server is closed.
     path: Cell<Option<Vec<u8>>>,
+    /// Connections announced per event; more than one starves others who listen (libuv#3696).
+    per_event: Cell<u32>,
 }
 
 impl Listening {
@@ -35,6 +41,7 @@ impl Listening {
             connection: RefCell::new(None),
             spare: RefCell::new(None),
             path: Cell::new(None),
+            per_event: Cell::new(1),
         }
     }
 
@@ -67,6 +74,10 @@ fn listening(node: &StreamNode) -> &Listening {
     node.listening.get_or_init(|| Box::new(Listening::new()))
 }
 
+pub(super) fn set_simultaneous(node: &StreamNode, on: bool) {
+    listening(node).per_event.set(if on { SIMULTANEOUS } else { 1 });
+}
+
 /// Remembers the path that the stream was bound to.
 pub(super) fn remember_path(node: &StreamNode, path: &[u8]) {
     listening(node).path.set(Some(path.to_vec()));
@@ -77,9 +88,15 @@ pub(super) fn start(node: &Rc<StreamNode>, backlog: i32, callback: Box<Callback>
         return Err(Error::EINVAL);
     }
     node.base.lp().inner().usable()?;
+    if node.has(Flags::IN_USE) {
+        return Err(Error::EADDRINUSE);
+    }
     if !node.is_open() {
         // Nothing was bound: there is no socket yet.
-        return Err(Error::EINVAL);
+        if node.kind_of_handle() != HandleKind::Tcp {
+            return Err(Error::EINVAL);
+        }
+        tcp::open_to_listen(node)?;
     }
     if !node.has(Flags::BOUND) || node.has(Flags::READING) {
         return Err(Error::EINVAL);
@@ -108,6 +125,20 @@ pub(super) fn ready(node: &Rc<StreamNode>) {
         node.watch_less();
         return;
     }
+    for _ in 0..listening.per_event.get() {
+        let goes_on = announce(node, listening);
+        if listening.has_connection() {
+            node.watch_less();
+            return;
+        }
+        if !goes_on || !node.has(Flags::LISTENING) || node.base.lp().inner().is_halted() {
+            return;
+        }
+    }
+}
+
+/// Accepts one connection and tells; whether there may be more.
+fn announce(node: &Rc<StreamNode>, listening: &Listening) -> bool {
     let accepted = node.accept();
     let result = match accepted {
         Ok(connection) => {
@@ -115,7 +146,7 @@ pub(super) fn ready(node: &Rc<StreamNode>) {
             Ok(())
         }
         // The peer has gone, or another process was faster.
-        Err(Error::EAGAIN | Error::ECONNABORTED) => return,
+        Err(Error::EAGAIN | Error::ECONNABORTED) => return false,
         Err(error @ (Error::EMFILE | Error::ENFILE)) => {
             turn_away(node, listening);
             Err(error)
@@ -131,9 +162,7 @@ pub(super) fn ready(node: &Rc<StreamNode>) {
     });
     listening.callback.call(|callback| callback(node, result));
     stopping.passed();
-    if listening.has_connection() {
-        node.watch_less();
-    }
+    result.is_ok()
 }
 
 /// With no descriptor left, connections would wait for ever and wake the loop all the time: the

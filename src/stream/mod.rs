@@ -7,6 +7,8 @@ mod buf;
 mod ipc;
 mod listen;
 mod node;
+mod pair;
+pub(crate) mod peer;
 mod pipe;
 mod pty;
 mod read;
@@ -21,15 +23,17 @@ use std::os::fd::{OwnedFd, RawFd};
 pub use buf::Buf;
 pub use ipc::DescriptorKind;
 pub(crate) use node::StreamNode;
+pub use pair::{SocketKind, pipe, socketpair};
 pub use pipe::Pipe;
 pub use pty::Pty;
 pub use read::{Read, ReadInto};
-pub use tcp::Tcp;
+pub use tcp::{Tcp, TcpFlags, TcpKeepAlive};
 pub use tty::{Tty, TtyModeGuard, VtermState};
 pub use writing::{WriteId, Written};
 
 use crate::error::Result;
 use crate::handle::Handle;
+use crate::sys::socket;
 
 pub(crate) mod sealed {
     use super::StreamNode;
@@ -275,8 +279,9 @@ pub trait Stream: Handle + sealed::AsStream {
     /// it, and the callback gets `EMFILE`.
     ///
     /// # Errors
-    /// `EINVAL` when the stream is closing or not bound, `EBADF` without a descriptor, what
-    /// listen(2) says.
+    /// `EINVAL` when the stream is closing or not bound (a TCP socket is bound to a port of the
+    /// kernel's choice then), what listen(2) says; `EADDRINUSE` also when the bind left it to be said
+    /// here.
     fn listen(
         &self,
         backlog: i32,
@@ -304,6 +309,57 @@ pub trait Stream: Handle + sealed::AsStream {
     /// As [`Stream::accept`]; `EBUSY` when `client` is open.
     fn accept_into(&self, client: &Self) -> Result<()> {
         listen::accept_into(self.stream(), client.stream())
+    }
+
+    /// Has each write done when the call returns (`uv_stream_set_blocking`), however long that
+    /// takes; callbacks come from `run` all the same. Writes behind queued ones still wait for
+    /// them, and reading is as ever.
+    ///
+    /// libuv makes the descriptor itself blocking, for everyone who shares it; here only this
+    /// stream waits.
+    ///
+    /// # Errors
+    /// `EBADF` when the stream has no descriptor.
+    fn set_blocking(&self, on: bool) -> Result<()> {
+        let node = self.stream();
+        node.with_fd(|_| Ok(()))?;
+        node.put(node::Flags::WRITES_BLOCK, on);
+        Ok(())
+    }
+
+    /// Bytes that the socket lets wait to be sent (`uv_send_buffer_size`, `SO_SNDBUF`). Linux
+    /// doubles what is set, and says so.
+    ///
+    /// # Errors
+    /// `EBADF` when the stream has no descriptor, `ENOTSOCK` for a pipe that is no socket,
+    /// `ENOTSUP` for a stream of another kind.
+    fn send_buffer_size(&self) -> Result<usize> {
+        self.stream().with_socket(socket::send_buffer_size)
+    }
+
+    /// Sets the size that [`Stream::send_buffer_size`] tells.
+    ///
+    /// # Errors
+    /// As there; `EINVAL` for more than 2³¹ - 1 bytes. The kernel has limits of its own, to which it
+    /// cuts sizes silently (socket(7)).
+    fn set_send_buffer_size(&self, bytes: usize) -> Result<()> {
+        self.stream().with_socket(|fd| socket::set_send_buffer_size(fd, bytes))
+    }
+
+    /// Bytes that the socket lets wait to be received (`uv_recv_buffer_size`, `SO_RCVBUF`).
+    ///
+    /// # Errors
+    /// As [`Stream::send_buffer_size`].
+    fn recv_buffer_size(&self) -> Result<usize> {
+        self.stream().with_socket(socket::recv_buffer_size)
+    }
+
+    /// Sets the size that [`Stream::recv_buffer_size`] tells.
+    ///
+    /// # Errors
+    /// As [`Stream::set_send_buffer_size`].
+    fn set_recv_buffer_size(&self, bytes: usize) -> Result<()> {
+        self.stream().with_socket(|fd| socket::set_recv_buffer_size(fd, bytes))
     }
 
     /// The number of the descriptor (`uv_fileno`), which stays the stream's.

@@ -14,6 +14,7 @@ use bitflags::bitflags;
 use super::ipc::{self, Ipc};
 use super::listen::{self, Listening};
 use super::read::{self, Reader};
+use super::tcp::Early;
 use super::tty::Terminal;
 use super::writing::Writing;
 use super::{report, write};
@@ -42,6 +43,10 @@ bitflags! {
         const FIFO = 512;
         /// Its description has no `O_NONBLOCK`.
         const MAY_BLOCK = 1024;
+        /// Writes are to be done when they return.
+        const WRITES_BLOCK = 2048;
+        /// Its address turned out to be in use; to be said later.
+        const IN_USE = 4096;
     }
 }
 
@@ -59,6 +64,8 @@ pub(crate) struct StreamNode {
     pub(super) ipc: OnceCell<Box<Ipc>>,
     /// There for terminals only.
     pub(super) terminal: OnceCell<Box<Terminal>>,
+    /// Options for a TCP socket that is not there yet.
+    pub(super) early: Cell<Option<Box<Early>>>,
 }
 
 impl StreamNode {
@@ -75,6 +82,7 @@ impl StreamNode {
             listening: OnceCell::new(),
             ipc: OnceCell::new(),
             terminal: OnceCell::new(),
+            early: Cell::new(None),
         })
     }
 
@@ -114,6 +122,18 @@ impl StreamNode {
         match &*self.fd.borrow() {
             Some(fd) => with(fd.as_fd()),
             None => Err(Error::EBADF),
+        }
+    }
+
+    /// As [`StreamNode::with_fd`], for what only sockets have; `ENOTSUP` for kinds of stream that are
+    /// none.
+    pub(super) fn with_socket<R>(
+        &self,
+        with: impl FnOnce(BorrowedFd<'_>) -> Result<R>,
+    ) -> Result<R> {
+        match self.kind {
+            HandleKind::Tcp | HandleKind::NamedPipe => self.with_fd(with),
+            _ => Err(Error::ENOTSUP),
         }
     }
 
@@ -204,6 +224,9 @@ impl StreamNode {
         fifo: bool,
     ) -> Result<()> {
         self.may_open()?;
+        if let Some(early) = self.early.take() {
+            early.apply(fd.as_fd())?;
+        }
         self.flags.set(Flags::empty());
         self.put(Flags::READABLE, readable);
         self.put(Flags::WRITABLE, writable);
@@ -301,6 +324,11 @@ impl StreamNode {
             listening.forget_path();
         }
         Ok(fd)
+    }
+
+    /// A shutdown waits for the queue, or for its callback.
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.writing.get().is_some_and(|writing| writing.has_shutdown())
     }
 
     fn close_server(&self) {

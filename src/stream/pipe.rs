@@ -11,7 +11,7 @@ use super::ipc::{self, DescriptorKind};
 use super::node::{Flags, StreamNode};
 use super::sealed::AsStream;
 use super::writing::{self, WriteId, Written};
-use super::{listen, report, write};
+use super::{listen, peer, report, write};
 use crate::error::{Error, Result};
 use crate::event_loop::LoopRef;
 use crate::handle::{HandleKind, handle};
@@ -283,6 +283,43 @@ impl Pipe {
     #[must_use]
     pub fn peer_credentials(&self) -> Option<Credentials> {
         ipc::credentials(&self.0)
+    }
+
+    /// Who was at the other end of the socket when the connection was made, as the kernel vouches
+    /// for it (`SO_PEERCRED`, unix(7)). Of a pair, who made it.
+    ///
+    /// ```
+    /// use blacklight::{EventLoop, Pipe};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, _other) = Pipe::pair(&lp)?;
+    /// assert_eq!(one.connected_credentials()?.pid as u32, std::process::id());
+    /// # Ok::<(), blacklight::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `EBADF` when the pipe is not open, `ENOTSOCK` when it is no socket, `ENOTCONN` when there is
+    /// no peer.
+    pub fn connected_credentials(&self) -> Result<Credentials> {
+        self.0.with_fd(peer::credentials)
+    }
+
+    /// A pidfd of that process (`SO_PEERPIDFD`): it can be waited for and signalled without mistaking
+    /// another process for it.
+    ///
+    /// # Errors
+    /// As [`Pipe::connected_credentials`]; `ENOTSUP` before Linux 6.5, `ESRCH` when the process is
+    /// gone and has been waited for (Linux 6.16 gives a pidfd of it all the same).
+    pub fn peer_pidfd(&self) -> Result<OwnedFd> {
+        self.0.with_fd(peer::pidfd)
+    }
+
+    /// The label that a security module has given that process (`SO_PEERSEC`).
+    ///
+    /// # Errors
+    /// As [`Pipe::connected_credentials`]; `ENOTSUP` when there is no module that labels.
+    pub fn peer_security(&self) -> Result<Vec<u8>> {
+        self.0.with_fd(peer::security)
     }
 
     /// The name the pipe is bound to, empty if it is not (`uv_pipe_getsockname`).

@@ -12,7 +12,7 @@ use super::node::{Flags, StreamNode};
 use super::report::{complete, report};
 use super::writing::{Request, WriteCallback, WriteId, Writing, writing};
 use crate::error::{Error, Result};
-use crate::sys::ancillary;
+use crate::sys::{ancillary, epoll};
 
 /// Write calls per event; the rest waits for the next turn (libuv's starvation guard).
 const WRITES_PER_EVENT: u32 = 32;
@@ -121,6 +121,9 @@ pub(super) fn start_with(
             (Err(Error::EAGAIN), _) => {}
             (Err(error), _) => outcome = Err(error),
         }
+        if node.has(Flags::WRITES_BLOCK) && outcome.is_ok() {
+            outcome = write_all(node, &mut request);
+        }
     }
     if outcome.is_err() && request.callback.is_none() {
         return outcome.map(|()| id);
@@ -135,6 +138,24 @@ pub(super) fn start_with(
         node.base.lp().inner().enqueue_pending(&node.base);
     }
     Ok(id)
+}
+
+/// Writes what is left of a request, waiting for room as long as that takes.
+fn write_all(node: &StreamNode, request: &mut Request) -> Result<()> {
+    while request.written < request.total {
+        node.with_fd(|fd| epoll::wait_for(fd, libc::POLLOUT))?;
+        match write_once(node, std::iter::once(&*request)).0 {
+            Ok(n) => {
+                request.written += n;
+                if n > 0 {
+                    drop(std::mem::take(&mut request.descriptors));
+                }
+            }
+            Err(Error::EAGAIN) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Queues what is left of a request and waits for room.

@@ -110,7 +110,7 @@ impl Writing {
         self.queue.borrow().is_empty()
     }
 
-    fn has_shutdown(&self) -> bool {
+    pub(super) fn has_shutdown(&self) -> bool {
         let shutdown = self.shutdown.take();
         let has = shutdown.is_some();
         self.shutdown.set(shutdown);

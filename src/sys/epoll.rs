@@ -173,6 +173,13 @@ pub(crate) fn ready_now(fd: BorrowedFd<'_>, events: i16) -> Result<i16> {
     if entry.revents & libc::POLLNVAL != 0 { Err(Error::EBADF) } else { Ok(entry.revents) }
 }
 
+/// Waits until poll(2) says one of these things of a descriptor, or that it has failed.
+pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: i16) -> Result<()> {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    retry(|| unsafe { libc::poll(&raw mut entry, 1, -1) }).map(drop)
+}
+
 /// Waits until one of the descriptors is readable, for at most `limit` milliseconds.
 pub(crate) fn wait_for_any(fds: &[BorrowedFd<'_>], limit: Option<u64>) -> Result<()> {
     let entry =

@@ -9,19 +9,59 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use super::interfaces;
 use crate::error::{Error, Result};
 
-/// A socket for addresses of the family that `address` has.
-pub(crate) fn socket(address: &SocketAddr, kind: Type) -> Result<OwnedFd> {
-    let kind = kind.nonblocking().cloexec();
-    Ok(Socket::new_raw(Domain::for_address(*address), kind, None)?.into())
+/// The Internet families: which kind of address a socket is for.
+///
+/// ```
+/// use blacklight::AddressFamily;
+///
+/// assert_eq!(AddressFamily::of(&"[::1]:80".parse()?), AddressFamily::Ipv6);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AddressFamily {
+    /// `AF_INET` (ip(7)).
+    Ipv4,
+    /// `AF_INET6` (ipv6(7)).
+    Ipv6,
 }
 
-/// bind(2), with `SO_REUSEADDR` as servers need it after a restart (socket(7)).
+impl AddressFamily {
+    /// The family that an address is of.
+    #[must_use]
+    pub const fn of(address: &SocketAddr) -> AddressFamily {
+        if address.is_ipv4() { AddressFamily::Ipv4 } else { AddressFamily::Ipv6 }
+    }
+
+    fn domain(self) -> Domain {
+        match self {
+            AddressFamily::Ipv4 => Domain::IPV4,
+            AddressFamily::Ipv6 => Domain::IPV6,
+        }
+    }
+}
+
+/// A socket of a family.
+pub(crate) fn socket(family: AddressFamily, kind: Type) -> Result<OwnedFd> {
+    let kind = kind.nonblocking().cloexec();
+    Ok(Socket::new_raw(family.domain(), kind, None)?.into())
+}
+
+/// bind(2). `EINVAL` for an address of another family than the socket's, as libuv has it.
 pub(crate) fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> Result<()> {
-    let socket = SockRef::from(&fd);
-    socket.set_reuse_address(true)?;
-    socket.bind(&SockAddr::from(*address)).map_err(Error::from)
+    let bound = SockRef::from(&fd).bind(&SockAddr::from(*address));
+    bound.map_err(|error| match Error::from(error) {
+        Error::EAFNOSUPPORT => Error::EINVAL,
+        other => other,
+    })
+}
+
+/// `SO_REUSEADDR`: for TCP a port that old connections still have, for UDP one that others who
+/// set it too are bound to (socket(7)).
+pub(crate) fn reuse_address(fd: BorrowedFd<'_>) -> Result<()> {
+    SockRef::from(&fd).set_reuse_address(true).map_err(Error::from)
 }
 
 /// `IPV6_V6ONLY` (ipv6(7)): no IPv4 clients on an IPv6 address.
@@ -35,13 +75,37 @@ pub(crate) fn reuse_port(fd: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// connect(2): false while it is in progress.
+///
+/// A link-local address without an interface gets that of the first interface that has such an
+/// address, as in libuv; the kernel would refuse it.
 pub(crate) fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> Result<bool> {
-    match SockRef::from(&fd).connect(&SockAddr::from(*address)) {
+    let address = SockAddr::from(with_scope(*address));
+    match SockRef::from(&fd).connect(&address) {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
         // An interrupted connect goes on by itself (connect(2)).
         Err(error) if error.raw_os_error() == Some(libc::EINTR) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+fn with_scope(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(mut v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+            let scope = interfaces::entries().ok().and_then(|entries| {
+                entries.iter().find_map(|entry| match entry.address {
+                    interfaces::Address::Ip(std::net::IpAddr::V6(ip), scope)
+                        if ip.is_unicast_link_local() =>
+                    {
+                        Some(scope)
+                    }
+                    _ => None,
+                })
+            });
+            v6.set_scope_id(scope.unwrap_or(0));
+            SocketAddr::V6(v6)
+        }
+        other => other,
     }
 }
 

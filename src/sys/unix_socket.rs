@@ -71,10 +71,15 @@ pub(crate) fn socket() -> Result<OwnedFd> {
 
 /// Two connected stream sockets, close-on-exec and blocking.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    pair_of(libc::SOCK_STREAM, 0)
+}
+
+/// Two connected sockets of a type, close-on-exec and blocking.
+pub(crate) fn pair_of(kind: libc::c_int, protocol: libc::c_int) -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    let kind = kind | libc::SOCK_CLOEXEC;
     // SAFETY: room for the two numbers the kernel writes.
-    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })?;
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, protocol, ends.as_mut_ptr()) })?;
     // SAFETY: the kernel just made both for us.
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }

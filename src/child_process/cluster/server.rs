@@ -14,7 +14,7 @@ use super::super::channel::HandleType;
 use super::super::value::Value;
 use super::address::{ListenAddress, ListenKind};
 use super::core::Core;
-use crate::{Error, Handle, LoopRef, Pipe, Result, Stream, Tcp};
+use crate::{Error, Handle, LoopRef, Pipe, Result, Stream, Tcp, TcpFlags};
 
 /// Connections that wait here for a worker; when there are more, they stay in the kernel's
 /// backlog, where they cost this process no descriptor.
@@ -134,7 +134,8 @@ fn bind(lp: &LoopRef, address: &ListenAddress) -> Result<Bound> {
 fn bind_tcp(lp: &LoopRef, address: SocketAddr, only_v6: bool) -> Result<Bound> {
     let tcp = Tcp::new(lp)?;
     // Dropped unbound, it closes itself.
-    tcp.bind_with(address, only_v6 && address.is_ipv6(), false)?;
+    let flags = if only_v6 && address.is_ipv6() { TcpFlags::IPV6_ONLY } else { TcpFlags::empty() };
+    tcp.bind_with(address, flags)?;
     Ok(Bound::Tcp(tcp))
 }
 
