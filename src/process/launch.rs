@@ -177,6 +177,7 @@ impl Command {
         attributes.affinity = set.map_err(failed(SpawnStep::Affinity))?;
         attributes.parent_death_signal = self.parent_death_signal;
         attributes.no_new_privs = self.no_new_privs;
+        attributes.busy_retries = self.busy_retries.unwrap_or(attributes.busy_retries);
         attributes.umask = self.umask;
         attributes.signal_mask = self.blocked_signals;
         if self.reset_all_signals {
