@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::command::{Command, Groups, Program};
+use super::attributes::{Groups, Resource};
+use super::command::{Command, Program};
 use super::error::{SpawnError, SpawnStep};
 use super::exit::Exit;
 use super::handle::Process;
@@ -167,7 +168,7 @@ impl Command {
             Some(Groups::Set(groups)) => spawn::Groups::Set(groups.clone()),
         };
         attributes.nice = self.nice;
-        let limit = |&(resource, soft, hard): &(super::command::Resource, u64, u64)| Limit {
+        let limit = |&(resource, soft, hard): &(Resource, u64, u64)| Limit {
             resource: resource.number(),
             soft,
             hard,

@@ -4,6 +4,7 @@
 //! `launch` turns a command into a child, on the loop's thread or on the one in `spawner`; `handle`
 //! watches it; `children` and `orphans` see to it that every child is waited for.
 
+mod attributes;
 mod children;
 mod command;
 mod error;
@@ -18,8 +19,9 @@ mod reaper;
 mod spawner;
 mod stdio;
 
+pub use attributes::{Groups, Resource, UNLIMITED};
 pub(crate) use children::{Children, Takeover, look_for_exits, report_exits};
-pub use command::{Command, Groups, Resource, UNLIMITED};
+pub use command::Command;
 pub use error::{SpawnError, SpawnStep};
 pub use exit::{Exit, ExitStatus, ResourceUsage};
 pub use handle::{Process, StopEvent};

@@ -1,7 +1,6 @@
 //! Descriptor plans: against a model of a table, and with real children.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 use proptest::prelude::*;
