@@ -52,6 +52,7 @@ pub mod child_process;
 mod error;
 mod event_loop;
 pub mod fs;
+mod fs_event;
 mod handle;
 mod hooks;
 pub mod os;
@@ -70,6 +71,7 @@ pub use error::{Error, Result};
 pub use event_loop::{
     EventLoop, Facilities, Halter, KeepAlive, LoopRef, Metrics, Options, Reaping, RunMode,
 };
+pub use fs_event::{FsChange, FsChangeKind, FsEvent, FsEventFlags, FsEventKinds};
 pub use handle::{AnyHandle, FromAny, Handle, HandleKind};
 pub use hooks::{Check, Idle, Prepare};
 pub use poll::{Poll, PollEvents};
@@ -96,6 +98,11 @@ pub mod fuzzing {
     /// Control data as it is received.
     pub fn control_messages(data: &[u8]) {
         crate::sys::ancillary::messages(data).for_each(drop);
+    }
+
+    /// Events of files as they are read.
+    pub fn inotify_events(data: &[u8]) {
+        crate::sys::inotify::events(data).for_each(drop);
     }
 
     /// A plan of descriptors, carried out on a model.

@@ -18,6 +18,7 @@ use super::timers::Timers;
 use super::watchers::{Target, WatcherKey, Watchers};
 use crate::asynchronous::Asyncs;
 use crate::error::{Error, Result};
+use crate::fs_event::FsEvents;
 use crate::handle::{Base, Node};
 use crate::process::Children;
 use crate::sys::signal::SignalPort;
@@ -46,6 +47,7 @@ pub(crate) struct LoopInner {
     pub(crate) asyncs: Asyncs,
     pub(crate) children: Children,
     pub(crate) works: Requests,
+    pub(crate) fs_events: FsEvents,
     handles: AllHandles,
     port: RefCell<Option<Rc<SignalPort>>>,
     port_watcher: Cell<WatcherKey>,
@@ -82,6 +84,7 @@ impl LoopInner {
             asyncs: Asyncs::default(),
             children: Children::default(),
             works: Requests::default(),
+            fs_events: FsEvents::default(),
             handles: AllHandles::new(),
             port: RefCell::new(None),
             port_watcher: Cell::new(WatcherKey::NONE),
@@ -235,6 +238,7 @@ impl LoopInner {
         self.asyncs.after_fork()?;
         self.works.after_fork(self)?;
         self.children.after_fork(self);
+        self.fs_events.after_fork(self)?;
         self.watchers.renew()?;
         self.mark.set(mark);
         self.update_time();

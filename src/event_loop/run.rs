@@ -106,6 +106,7 @@ pub(super) fn timeout(lp: &LoopInner) -> Option<u64> {
         || lp.signalled.get()
         || lp.asyncs.is_woken()
         || lp.works.is_due()
+        || lp.fs_events.has_work()
         || lp.watchers.has_batch();
     if at_once {
         return Some(0);
@@ -234,6 +235,9 @@ fn fetch(lp: &LoopInner, limit: Option<u64>) -> Result<usize> {
 fn dispatch(lp: &Rc<LoopInner>) {
     lp.asyncs.call_woken(lp);
     lp.works.call_done(lp);
+    if lp.fs_events.has_work() {
+        lp.fs_events.work(lp);
+    }
     while !lp.is_halted()
         && let Some((target, events)) = lp.watchers.next()
     {
@@ -254,6 +258,7 @@ fn dispatch(lp: &Rc<LoopInner>) {
                 lp.works.call_done(lp);
             }
             Target::Signals => lp.signalled.set(true),
+            Target::FileWatches => lp.fs_events.work(lp),
             Target::Orphan(key) => lp.children.reap_orphan(lp, *key),
         }
     }

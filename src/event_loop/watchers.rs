@@ -28,6 +28,8 @@ pub(crate) enum Target {
     Wake,
     /// The signal pipe.
     Signals,
+    /// The events of files.
+    FileWatches,
     /// A child that no handle waits for any more; its place among the loop's orphans.
     Orphan(usize),
 }
@@ -267,6 +269,6 @@ impl Watchers {
 pub(crate) fn handle_of(target: &Target) -> Option<Rc<dyn Node>> {
     match target {
         Target::Handle(handle) => handle.upgrade(),
-        Target::Wake | Target::Signals | Target::Orphan(_) => None,
+        Target::Wake | Target::Signals | Target::FileWatches | Target::Orphan(_) => None,
     }
 }

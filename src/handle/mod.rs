@@ -22,6 +22,8 @@ pub enum HandleKind {
     Async,
     /// [`Check`](crate::Check).
     Check,
+    /// [`FsEvent`](crate::FsEvent).
+    FsEvent,
     /// [`Idle`](crate::Idle).
     Idle,
     /// [`Pipe`](crate::Pipe).
@@ -53,6 +55,7 @@ impl HandleKind {
         match self {
             HandleKind::Async => "async",
             HandleKind::Check => "check",
+            HandleKind::FsEvent => "fs_event",
             HandleKind::Idle => "idle",
             HandleKind::NamedPipe => "pipe",
             HandleKind::Poll => "poll",

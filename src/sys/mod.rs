@@ -18,6 +18,7 @@ pub(crate) mod fork_mark;
 pub(crate) mod forked;
 pub(crate) mod identity;
 pub(crate) mod inet;
+pub(crate) mod inotify;
 pub(crate) mod interfaces;
 #[cfg(test)]
 pub(crate) mod isolation;

@@ -70,3 +70,46 @@ fn tee_reads_files_and_writes_files() {
     assert!(std::fs::read_to_string(&to).unwrap() == text);
     assert!(std::fs::read_to_string(&copy).unwrap() == text);
 }
+
+#[test]
+fn watch_tells_of_changes_and_runs_a_command_once_they_have_come_to_rest() {
+    let folder = Folder::new("watch");
+    let path = folder.join("");
+    let (made, ended) = (std::cell::Cell::new(false), std::cell::Cell::new(false));
+    let program = Program::example("watch").args(["-r", &*path, "--", "echo", "built"]);
+    let changed = path.clone();
+    let result = program.watch(move |program| {
+        if program.has_said("watching") && !made.replace(true) {
+            std::fs::create_dir(format!("{changed}dir")).unwrap();
+            std::fs::write(format!("{changed}dir/file"), "text").unwrap();
+            std::fs::rename(format!("{changed}dir/file"), format!("{changed}name")).unwrap();
+        }
+        if program.has_said("built\nexit code 0\n") && !ended.replace(true) {
+            program.process.kill(libc::SIGTERM).unwrap();
+        }
+    });
+    assert_eq!(result.code(), Some(0), "{}", result.stderr);
+    let text = result.text();
+    assert!(text.contains("dir is new"), "{text}");
+    // Whether the move is seen as one depends on when the directory was looked into.
+    assert!(text.contains("name is new") || text.contains("dir/file is now name"), "{text}");
+    assert_eq!(text.matches("built").count(), 1, "{text}");
+}
+
+#[test]
+fn watch_ends_when_what_it_watches_is_gone() {
+    let folder = Folder::new("watch-gone");
+    let file = folder.join("file");
+    std::fs::write(&file, "").unwrap();
+    let (removed, path) = (std::cell::Cell::new(false), file.clone());
+    let ended = Program::example("watch").args([&file]).watch(move |program| {
+        if program.has_said("watching") && !removed.replace(true) {
+            std::fs::remove_file(&path).unwrap();
+        }
+    });
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.text().contains("file: Gone"), "{}", ended.text());
+    let ended = Program::example("watch").args([&file]).run();
+    assert_eq!(ended.code(), Some(1));
+    assert!(ended.stderr.contains("ENOENT"), "{}", ended.stderr);
+}
