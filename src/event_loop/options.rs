@@ -37,6 +37,8 @@ bitflags! {
         const SHARED_TABLE = 128;
         /// statx(2), Linux 4.11, which sandboxes may refuse. Without it there are no birth times.
         const STATX = 256;
+        /// copy_file_range(2), Linux 4.5. Without it copies go through sendfile(2).
+        const COPY_FILE_RANGE = 512;
     }
 }
 

@@ -21,8 +21,21 @@
 //! Paths are bytes, as the kernel has them; a path with a NUL in it is `EINVAL`. All calls but
 //! close(2) are repeated when a signal interrupts them.
 
+mod buffer;
+mod copyfile;
+mod directory;
+mod file;
 mod operation;
+mod path;
 mod stat;
 
+pub use buffer::{Bytes, BytesMut, RawBuffer, Transferred};
+pub use copyfile::{CopyFlags, copyfile};
+pub use directory::{Directory, DirectoryEntry, opendir, scandir};
+pub use file::{File, OpenFlags, open, sendfile};
 pub use operation::Operation;
-pub use stat::{FileKind, FileSystemStat, Stat, Timestamp, lstat, stat, statfs};
+pub use path::{
+    Access, access, chmod, chown, lchown, link, lutime, mkdir, mkdtemp, mkstemp, readlink,
+    realpath, rename, rmdir, symlink, unlink, utime,
+};
+pub use stat::{FileKind, FileSystemStat, FileTime, Stat, Timestamp, lstat, stat, statfs};

@@ -8,11 +8,11 @@ use std::ffi::CString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::event_loop::{Facilities, LoopRef, Options};
-use crate::work::{Request, RequestKind, Turn, WorkClass, submit};
+use crate::work::{Answer, Request, RequestKind, Turn, WorkClass, submit};
 
 /// What is to happen with an operation.
 pub(super) enum Go {
@@ -22,22 +22,33 @@ pub(super) enum Go {
     Fail(Error),
 }
 
+enum Work<T> {
+    /// Has its result when it returns.
+    Now(Box<dyn FnOnce(Go) -> T + Send>),
+    /// Answers when others have done their part.
+    Later(Box<dyn FnOnce(Go, Answer<T>) + Send>),
+}
+
 /// Something to be done with a file, described and not yet begun; `T` is what comes of it, a
 /// [`Result`] for most. Made by the functions of [`fs`](crate::fs) and the methods of its types.
 #[must_use = "it does nothing until `run` or `start`"]
 pub struct Operation<T> {
     refused: Option<Error>,
-    work: Box<dyn FnOnce(Go) -> T + Send>,
+    work: Work<T>,
 }
 
 impl<T> Operation<T> {
     pub(super) fn new(work: impl FnOnce(Go) -> T + Send + 'static) -> Operation<T> {
-        Operation { refused: None, work: Box::new(work) }
+        Operation { refused: None, work: Work::Now(Box::new(work)) }
     }
 
-    /// An operation that cannot be begun if the check has failed.
-    pub(super) fn refused_by(mut self, check: Result<()>) -> Operation<T> {
-        self.refused = check.err();
+    pub(super) fn later(work: impl FnOnce(Go, Answer<T>) + Send + 'static) -> Operation<T> {
+        Operation { refused: None, work: Work::Later(Box::new(work)) }
+    }
+
+    /// An operation that cannot be begun if there is an error.
+    pub(super) fn refused_by(mut self, error: Option<Error>) -> Operation<T> {
+        self.refused = error;
         self
     }
 
@@ -45,12 +56,18 @@ impl<T> Operation<T> {
     ///
     /// Which facilities of the kernel are used is for
     /// [the environment](crate::Options::from_env) to say.
-    pub fn run(self) -> T {
+    pub fn run(self) -> T
+    where
+        T: Send + 'static,
+    {
         let go = match self.refused {
             Some(error) => Go::Fail(error),
             None => Go::Run(facilities_of_process()),
         };
-        (self.work)(go)
+        match self.work {
+            Work::Now(work) => work(go),
+            Work::Later(work) => wait_for(|answer| work(go, answer)),
+        }
     }
 
     /// Has a thread of the loop's pool do it; `done` is called on the loop with what came of it,
@@ -68,9 +85,15 @@ impl<T> Operation<T> {
             return Err(error);
         }
         let (facilities, work) = (lp.inner().options.facilities, self.work);
-        let work = move |turn| match turn {
-            Turn::Run => work(Go::Run(facilities)),
-            Turn::Cancel => work(Go::Fail(Error::ECANCELED)),
+        let work = move |turn, answer: Answer<T>| {
+            let go = match turn {
+                Turn::Run => Go::Run(facilities),
+                Turn::Cancel => Go::Fail(Error::ECANCELED),
+            };
+            match work {
+                Work::Now(work) => answer(work(go)),
+                Work::Later(work) => work(go, answer),
+            }
         };
         submit(lp, RequestKind::Fs, WorkClass::File, work, done)
     }
@@ -79,6 +102,23 @@ impl<T> Operation<T> {
 impl<T> fmt::Debug for Operation<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation").field("refused", &self.refused).finish_non_exhaustive()
+    }
+}
+
+/// Waits on this thread for an answer that another may give.
+fn wait_for<T: Send + 'static>(begin: impl FnOnce(Answer<T>)) -> T {
+    let cell = Arc::new((Mutex::new(None), Condvar::new()));
+    let with_answer = cell.clone();
+    begin(Box::new(move |result| {
+        *with_answer.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        with_answer.1.notify_one();
+    }));
+    let mut result = cell.0.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if let Some(result) = result.take() {
+            return result;
+        }
+        result = cell.1.wait(result).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
@@ -93,23 +133,36 @@ impl<T: 'static> Operation<Result<T>> {
 
     /// An operation on a path.
     pub(super) fn on_path(
-        path: &Path,
+        path: impl AsRef<Path>,
         call: impl FnOnce(CString, Facilities) -> Result<T> + Send + 'static,
     ) -> Self {
-        match c_path(path) {
+        match c_path(path.as_ref()) {
             Ok(path) => Operation::call(move |facilities| call(path, facilities)),
             Err(error) => Operation::refuse(error),
         }
     }
 
+    /// An operation on two paths.
+    pub(super) fn on_paths(
+        paths: [&Path; 2],
+        call: impl FnOnce([CString; 2], Facilities) -> Result<T> + Send + 'static,
+    ) -> Self {
+        match (c_path(paths[0]), c_path(paths[1])) {
+            (Ok(one), Ok(other)) => {
+                Operation::call(move |facilities| call([one, other], facilities))
+            }
+            (Err(error), _) | (_, Err(error)) => Operation::refuse(error),
+        }
+    }
+
     /// An operation that cannot be begun.
     pub(super) fn refuse(error: Error) -> Self {
-        Operation::call(move |_| Err(error)).refused_by(Err(error))
+        Operation::call(move |_| Err(error)).refused_by(Some(error))
     }
 }
 
 /// A path as the kernel wants it; `EINVAL` when there is a NUL in it.
-pub(super) fn c_path(path: &Path) -> Result<CString> {
+fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::EINVAL)
 }
 

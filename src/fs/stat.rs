@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::operation::Operation;
 use crate::error::Result;
 use crate::event_loop::Facilities;
+use crate::sys::file::Times;
 use crate::sys::statx::{self, Facts, Whom};
 
 /// A point in time as file systems keep it: since 1970, seconds are negative before.
@@ -46,6 +47,55 @@ impl From<SystemTime> for Timestamp {
             },
         }
     }
+}
+
+/// A time to set a file's to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileTime {
+    /// This time.
+    At(Timestamp),
+    /// The time when it is set, by the kernel's clock (`UV_FS_UTIME_NOW`).
+    Now,
+    /// What it is (`UV_FS_UTIME_OMIT`).
+    Omit,
+}
+
+impl From<SystemTime> for FileTime {
+    fn from(time: SystemTime) -> FileTime {
+        FileTime::At(time.into())
+    }
+}
+
+impl FileTime {
+    /// libuv's form: seconds with a fraction, infinity for now, and what is no number for a time
+    /// that is left as it is. The fraction is good for a microsecond or so.
+    #[must_use]
+    pub fn from_seconds(seconds: f64) -> FileTime {
+        if seconds.is_nan() {
+            return FileTime::Omit;
+        }
+        if seconds.is_infinite() {
+            return FileTime::Now;
+        }
+        let whole = seconds.floor();
+        let nanoseconds = ((seconds - whole) * 1e9) as u32;
+        FileTime::At(Timestamp { seconds: whole as i64, nanoseconds: nanoseconds.min(999_999_999) })
+    }
+
+    fn to_timespec(self) -> libc::timespec {
+        let (tv_sec, tv_nsec) = match self {
+            // Greater numbers are the system's words for now and leaving it; this one is `EINVAL`.
+            FileTime::At(time) => (time.seconds, i64::from(time.nanoseconds.min(1_000_000_000))),
+            FileTime::Now => (0, libc::UTIME_NOW),
+            FileTime::Omit => (0, libc::UTIME_OMIT),
+        };
+        libc::timespec { tv_sec, tv_nsec }
+    }
+}
+
+/// Both times as the system takes them.
+pub(super) fn times(accessed: FileTime, modified: FileTime) -> Times {
+    [accessed.to_timespec(), modified.to_timespec()]
 }
 
 /// What kind of file it is (`uv_dirent_type_t`, and the type in a mode).
@@ -208,7 +258,7 @@ impl Stat {
 /// # Errors
 /// What stat(2) says: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`.
 pub fn stat(path: impl AsRef<Path>) -> Operation<Result<Stat>> {
-    Operation::on_path(path.as_ref(), |path, may| Stat::of(Whom::Path(&path), may))
+    Operation::on_path(path, |path, may| Stat::of(Whom::Path(&path), may))
 }
 
 /// The facts about what a path names; if that is a symbolic link, about the link (`uv_fs_lstat`).
@@ -216,7 +266,7 @@ pub fn stat(path: impl AsRef<Path>) -> Operation<Result<Stat>> {
 /// # Errors
 /// As [`stat`].
 pub fn lstat(path: impl AsRef<Path>) -> Operation<Result<Stat>> {
-    Operation::on_path(path.as_ref(), |path, may| Stat::of(Whom::Link(&path), may))
+    Operation::on_path(path, |path, may| Stat::of(Whom::Link(&path), may))
 }
 
 /// The facts about a file system (`uv_statfs_t`).
@@ -247,7 +297,7 @@ pub struct FileSystemStat {
 /// What statfs(2) says: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENOSYS`.
 #[allow(clippy::unnecessary_cast, reason = "the widths differ between architectures")]
 pub fn statfs(path: impl AsRef<Path>) -> Operation<Result<FileSystemStat>> {
-    Operation::on_path(path.as_ref(), |path, _| {
+    Operation::on_path(path, |path, _| {
         let facts = statx::statfs(&path)?;
         Ok(FileSystemStat {
             kind: facts.f_type as u64,

@@ -10,9 +10,12 @@
 pub(crate) mod affinity;
 pub(crate) mod ancillary;
 pub(crate) mod arch;
+pub(crate) mod copy;
+pub(crate) mod directory;
 pub(crate) mod environment;
 pub(crate) mod epoll;
 pub(crate) mod fd;
+pub(crate) mod file;
 pub(crate) mod fork_mark;
 #[cfg(test)]
 pub(crate) mod forked;

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::retry;
@@ -15,8 +15,8 @@ pub(crate) enum Whom<'a> {
     Path(&'a CStr),
     /// What a path names, also if that is a symbolic link.
     Link(&'a CStr),
-    #[allow(dead_code)]
-    Open(BorrowedFd<'a>),
+    /// An open file.
+    Open(RawFd),
 }
 
 /// What the kernel says, in the form of the call that was used.
@@ -33,7 +33,7 @@ pub(crate) fn arguments(whom: Whom<'_>) -> (libc::c_int, *const libc::c_char, li
     match whom {
         Whom::Path(path) => (libc::AT_FDCWD, path.as_ptr(), 0),
         Whom::Link(path) => (libc::AT_FDCWD, path.as_ptr(), libc::AT_SYMLINK_NOFOLLOW),
-        Whom::Open(fd) => (fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH),
+        Whom::Open(fd) => (fd, c"".as_ptr(), libc::AT_EMPTY_PATH),
     }
 }
 
@@ -76,7 +76,7 @@ fn old(whom: Whom<'_>) -> Result<libc::stat64> {
         // SAFETY: as above.
         Whom::Link(path) => unsafe { libc::lstat64(path.as_ptr(), to) },
         // SAFETY: as above.
-        Whom::Open(fd) => unsafe { libc::fstat64(fd.as_raw_fd(), to) },
+        Whom::Open(fd) => unsafe { libc::fstat64(fd, to) },
     })?;
     // SAFETY: as above.
     Ok(unsafe { facts.assume_init() })

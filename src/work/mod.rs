@@ -13,8 +13,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use pool::{ThreadPool, ThreadPoolBuilder};
+pub(crate) use request::{Answer, Requests, submit};
 pub use request::{Request, RequestKind};
-pub(crate) use request::{Requests, submit};
 pub use statistics::{ClassStatistics, PoolStatistics};
 
 use crate::error::{Error, Result};
@@ -102,10 +102,12 @@ impl LoopRef {
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(Result<T, WorkError>) + 'static,
     ) -> Result<Request> {
-        let work = move |turn| match turn {
-            Turn::Cancel => Err(WorkError::Canceled),
-            Turn::Run => catch_unwind(AssertUnwindSafe(work))
-                .map_err(|payload| WorkError::Panicked(WorkerPanic::new(payload))),
+        let work = move |turn, answer: Answer<_>| {
+            answer(match turn {
+                Turn::Cancel => Err(WorkError::Canceled),
+                Turn::Run => catch_unwind(AssertUnwindSafe(work))
+                    .map_err(|payload| WorkError::Panicked(WorkerPanic::new(payload))),
+            });
         };
         submit(self, RequestKind::Work, WorkClass::User, work, done)
     }

@@ -63,14 +63,14 @@ struct Mailbox {
 }
 
 /// The right, and the duty, to end a request: from any thread, once.
-pub(crate) struct Completion {
+struct Completion {
     key: usize,
     mailbox: Arc<Mailbox>,
 }
 
 impl Completion {
     /// The request is over and its result is where it belongs.
-    pub(crate) fn complete(self) {
+    fn complete(self) {
         let first = {
             let mut ended = lock(&self.mailbox.ended);
             ended.push(self.key);
@@ -246,7 +246,6 @@ impl Request {
         let pool = lp.works.pool(lp)?;
         let job = pool.remove(id).ok_or(Error::EBUSY)?;
         self.0.place.set(Place::Elsewhere);
-        lp.works.ended.borrow_mut().push_back(self.0.key);
         job(Turn::Cancel);
         Ok(())
     }
@@ -290,7 +289,7 @@ impl fmt::Debug for Request {
 }
 
 /// Begins a request that somebody else will complete: `done` is called when they have.
-pub(crate) fn begin(
+fn begin(
     lp: &LoopRef,
     kind: RequestKind,
     done: impl FnOnce() + 'static,
@@ -313,12 +312,16 @@ pub(crate) fn begin(
     Ok((Request(request), Completion { key, mailbox }))
 }
 
-/// Gives work to the loop's pool; `done` is called with what it came to.
+/// Ends a request with its result, from any thread.
+pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Gives work to the loop's pool, which answers before it returns or later; `done` is called with
+/// the answer.
 pub(crate) fn submit<T: Send + 'static>(
     lp: &LoopRef,
     kind: RequestKind,
     class: WorkClass,
-    work: impl FnOnce(Turn) -> T + Send + 'static,
+    work: impl FnOnce(Turn, Answer<T>) + Send + 'static,
     done: impl FnOnce(T) + 'static,
 ) -> Result<Request> {
     let result = Arc::new(Mutex::new(None));
@@ -333,15 +336,12 @@ pub(crate) fn submit<T: Send + 'static>(
             done(result);
         }
     })?;
-    let job = Box::new(move |turn| {
-        let result = work(turn);
+    let answer: Answer<T> = Box::new(move |result| {
         *lock(&with_thread) = Some(result);
-        // The loop that cancels a job completes it, too.
-        if turn == Turn::Run {
-            completion.complete();
-        }
+        drop(with_thread);
+        completion.complete();
     });
-    match pool.push(class, job) {
+    match pool.push(class, Box::new(move |turn| work(turn, answer))) {
         Ok(id) => {
             request.0.place.set(Place::Pool(id));
             Ok(request)

@@ -8,6 +8,11 @@ mod support;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod closing;
+mod copying;
+mod directories;
+mod files;
+mod paths;
 mod stat;
 
 use std::cell::RefCell;

@@ -1,0 +1,387 @@
+//! Open files: [`File`], and the operations on one.
+//!
+//! Invariant: a descriptor is closed when nobody uses it, never under an operation: each operation
+//! has a share in it, and whoever lets go last closes. The number cannot belong to somebody else
+//! while an operation is on its way to the kernel with it.
+
+use std::fmt;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bitflags::bitflags;
+
+use super::buffer::{Bytes, BytesMut, Transferred};
+use super::operation::{Go, Operation};
+use super::stat::{FileTime, Stat, times};
+use crate::error::{Error, Result};
+use crate::event_loop::Facilities;
+use crate::sys::copy::slice;
+use crate::sys::file::{self, At, Descriptor};
+use crate::sys::statx::Whom;
+use crate::sys::{copy, fd};
+
+bitflags! {
+    /// How a file is opened, with the system's values (open(2)). Bits that have no name here are
+    /// passed on ([`OpenFlags::from_bits_retain`]).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct OpenFlags: i32 {
+        /// For reading alone; this is 0.
+        const READ_ONLY = libc::O_RDONLY;
+        /// For writing alone.
+        const WRITE_ONLY = libc::O_WRONLY;
+        /// For both.
+        const READ_WRITE = libc::O_RDWR;
+        /// Made if it is not there.
+        const CREATE = libc::O_CREAT;
+        /// With `CREATE`: `EEXIST` if it is there.
+        const EXCLUSIVE = libc::O_EXCL;
+        /// Emptied if it is there.
+        const TRUNCATE = libc::O_TRUNC;
+        /// Each write goes to the end.
+        const APPEND = libc::O_APPEND;
+        /// `ENOTDIR` if it is no directory.
+        const DIRECTORY = libc::O_DIRECTORY;
+        /// `ELOOP` if it is a symbolic link.
+        const NO_FOLLOW = libc::O_NOFOLLOW;
+        /// Opening a FIFO does not wait for the other side.
+        const NONBLOCK = libc::O_NONBLOCK;
+        /// Writes return when data is on the disk.
+        const DATA_SYNC = libc::O_DSYNC;
+        /// Writes return when data and what is needed to find it are on the disk.
+        const SYNC = libc::O_SYNC;
+        /// Past the cache of the kernel, where the file system can.
+        const DIRECT = libc::O_DIRECT;
+        /// The time of access stays as it is.
+        const NO_ACCESS_TIME = libc::O_NOATIME;
+        /// A file without a name in the directory that is opened.
+        const TEMPORARY = libc::O_TMPFILE;
+
+        const _ = !0;
+    }
+}
+
+/// Opens a file (`uv_fs_open`); `mode` is for one that is made, less the process's umask.
+///
+/// The descriptor is close-on-exec, and a terminal does not become the controlling one.
+///
+/// ```
+/// use blacklight::fs::{self, OpenFlags};
+///
+/// let file = fs::open("Cargo.toml", OpenFlags::READ_ONLY, 0).run()?;
+/// let read = file.read(vec![0; 9], Some(0)).run();
+/// assert_eq!(read.into_bytes()?, b"[package]");
+/// file.close().run()?;
+/// # Ok::<(), blacklight::Error>(())
+/// ```
+///
+/// # Errors
+/// What open(2) says: `ENOENT`, `EACCES`, `EEXIST`, `EISDIR`, `EMFILE`, and more.
+pub fn open(path: impl AsRef<Path>, flags: OpenFlags, mode: u32) -> Operation<Result<File>> {
+    Operation::on_path(path, move |path, _| fd::open(&path, flags.bits(), mode).map(File::from))
+}
+
+/// An open file: a reference, which may be cloned and sent to other threads.
+///
+/// Its descriptor is closed by [`File::close`], or, with no word about errors, when the last
+/// reference is dropped; in both cases after the last operation on it has ended. Operations
+/// of one file may run at the same time on several threads of the pool; with an offset given they
+/// do not disturb each other.
+#[derive(Clone)]
+pub struct File(Arc<Mutex<Option<Arc<Descriptor>>>>);
+
+impl From<OwnedFd> for File {
+    fn from(fd: OwnedFd) -> File {
+        File::new(Descriptor::owned(fd))
+    }
+}
+
+impl From<std::fs::File> for File {
+    fn from(file: std::fs::File) -> File {
+        File::from(OwnedFd::from(file))
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("File").field(&self.fileno()).finish()
+    }
+}
+
+impl File {
+    fn new(descriptor: Descriptor) -> File {
+        File(Arc::new(Mutex::new(Some(Arc::new(descriptor)))))
+    }
+
+    /// A file for a descriptor that somebody else owns, by its number: what a C interface is
+    /// given. It is not closed when the last reference is dropped, only by [`File::close`]. A
+    /// number that is open nowhere gives `EBADF` with each operation.
+    ///
+    /// # Safety
+    /// The owner must agree to what is done with the descriptor through this file, and keep it open
+    /// until the last operation on it has ended.
+    #[allow(unsafe_code, reason = "the promise is what makes the numbers of `sys::file` sound")]
+    #[must_use]
+    pub unsafe fn from_raw(number: RawFd) -> File {
+        File::new(Descriptor::lent(number))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Descriptor>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn share(&self) -> Result<Arc<Descriptor>> {
+        self.lock().clone().ok_or(Error::EBADF)
+    }
+
+    /// The number of the descriptor.
+    ///
+    /// # Errors
+    /// `EBADF` after closing.
+    pub fn fileno(&self) -> Result<RawFd> {
+        self.share().map(|share| share.number())
+    }
+
+    /// Gives the descriptor back as it is.
+    ///
+    /// # Errors
+    /// `EBADF` after closing and for one of [`File::from_raw`]; `EBUSY` when there are other
+    /// references, or operations that have not ended, and then the file is as before.
+    pub fn into_owned_fd(self) -> Result<OwnedFd> {
+        if Arc::strong_count(&self.0) > 1 {
+            return Err(Error::EBUSY);
+        }
+        let descriptor = self.lock().take().ok_or(Error::EBADF)?;
+        let descriptor = Arc::try_unwrap(descriptor).map_err(|shared| {
+            *self.lock() = Some(shared);
+            Error::EBUSY
+        })?;
+        descriptor.into_owned().ok_or(Error::EBADF)
+    }
+
+    /// Gives the number of the descriptor to somebody who will close it: what a C interface hands
+    /// out. The file stays usable, as one of [`File::from_raw`].
+    ///
+    /// # Errors
+    /// `EBADF` after closing.
+    pub fn disown(&self) -> Result<RawFd> {
+        let share = self.share()?;
+        share.disown();
+        Ok(share.number())
+    }
+
+    /// An operation with a share in the descriptor.
+    fn operation<T: 'static>(
+        &self,
+        call: impl FnOnce(RawFd, Facilities) -> Result<T> + Send + 'static,
+    ) -> Operation<Result<T>> {
+        match self.share() {
+            Ok(share) => Operation::call(move |facilities| call(share.number(), facilities)),
+            Err(error) => Operation::refuse(error),
+        }
+    }
+
+    /// Reads into a buffer, from an offset or, without one, from the current position, which then
+    /// moves on (`uv_fs_read`). Fewer bytes than fit do not mean the end; none do.
+    ///
+    /// # Errors
+    /// In [`Transferred::result`] what read(2) says: `EISDIR`, `EINVAL`, `EIO`, `EBADF` for a file
+    /// that is closed or was opened for writing, `ESPIPE` for an offset in a pipe. `EINTR` is
+    /// passed on as in libuv, so that a reader who blocks can be interrupted; signals are blocked
+    /// on the pool's threads.
+    pub fn read<B: BytesMut>(&self, buffer: B, offset: Option<u64>) -> Operation<Transferred<B>> {
+        self.transfer(buffer, offset, |number, buffer: &mut B, at| {
+            file::read(number, &mut [slice(buffer.bytes_mut())], at)
+        })
+    }
+
+    /// As [`File::read`], into several buffers, one after the other (readv(2)).
+    ///
+    /// # Errors
+    /// As [`File::read`], and `EINVAL` for no buffer at all. Of more than 1024 the first 1024 are
+    /// filled, as in libuv.
+    pub fn read_vectored<B: BytesMut>(
+        &self,
+        buffers: Vec<B>,
+        offset: Option<u64>,
+    ) -> Operation<Transferred<Vec<B>>> {
+        let empty = buffers.is_empty().then_some(Error::EINVAL);
+        let read = |number, buffers: &mut Vec<B>, at| {
+            let mut slices: Vec<_> = buffers.iter_mut().map(|b| slice(b.bytes_mut())).collect();
+            file::read(number, &mut slices, at)
+        };
+        self.transfer(buffers, offset, read).or_refused_by(empty)
+    }
+
+    /// Writes a buffer, at an offset or, without one, at the current position, which then moves on
+    /// (`uv_fs_write`). All of it is written unless there is an error; fewer bytes in the result
+    /// mean that one came after them.
+    ///
+    /// # Errors
+    /// In [`Transferred::result`] what write(2) says: `ENOSPC`, `EDQUOT`, `EFBIG`, `EIO`, `EPIPE`,
+    /// `EBADF` for a file that is closed or was opened for reading, `ESPIPE` for an offset in a
+    /// pipe.
+    pub fn write<B: Bytes>(&self, buffer: B, offset: Option<u64>) -> Operation<Transferred<B>> {
+        self.transfer(buffer, offset, |number, buffer: &mut B, at| {
+            file::write_all(number, &mut [slice_of(buffer.bytes())], at)
+        })
+    }
+
+    /// As [`File::write`], several buffers of any number, one after the other (writev(2)).
+    ///
+    /// # Errors
+    /// As [`File::write`], and `EINVAL` for no buffer at all.
+    pub fn write_vectored<B: Bytes>(
+        &self,
+        buffers: Vec<B>,
+        offset: Option<u64>,
+    ) -> Operation<Transferred<Vec<B>>> {
+        let empty = buffers.is_empty().then_some(Error::EINVAL);
+        let write = |number, buffers: &mut Vec<B>, at| {
+            let mut slices: Vec<_> = buffers.iter().map(|b| slice_of(b.bytes())).collect();
+            file::write_all(number, &mut slices, at)
+        };
+        self.transfer(buffers, offset, write).or_refused_by(empty)
+    }
+
+    fn transfer<B: Send + 'static>(
+        &self,
+        buffer: B,
+        offset: Option<u64>,
+        call: impl FnOnce(RawFd, &mut B, At) -> Result<usize> + Send + 'static,
+    ) -> Operation<Transferred<B>> {
+        let share = self.share();
+        let at = match offset.map(i64::try_from) {
+            None => Ok(At::Current),
+            Some(Ok(offset)) => Ok(At::Offset(offset)),
+            Some(Err(_)) => Err(Error::EINVAL),
+        };
+        let refused = share.as_ref().err().or(at.as_ref().err()).copied();
+        let mut buffer = buffer;
+        Operation::new(move |go| {
+            let result = match (go, share, at) {
+                (Go::Run(_), Ok(share), Ok(at)) => call(share.number(), &mut buffer, at),
+                (Go::Fail(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error),
+            };
+            Transferred::new(result, buffer)
+        })
+        .refused_by(refused)
+    }
+
+    /// The facts about the file (`uv_fs_fstat`).
+    ///
+    /// # Errors
+    /// `EBADF` for a file that is closed.
+    pub fn stat(&self) -> Operation<Result<Stat>> {
+        self.operation(|number, may| Stat::of(Whom::Open(number), may))
+    }
+
+    /// Returns when all that was written is on the disk (`uv_fs_fsync`).
+    ///
+    /// # Errors
+    /// What fsync(2) says: `EIO`, `ENOSPC`, `EINVAL` for what has no disk, `EBADF`.
+    pub fn sync(&self) -> Operation<Result<()>> {
+        self.operation(|number, _| file::sync(number))
+    }
+
+    /// As [`File::sync`], but for facts that are not needed to read the data (`uv_fs_fdatasync`).
+    ///
+    /// # Errors
+    /// As [`File::sync`].
+    pub fn sync_data(&self) -> Operation<Result<()>> {
+        self.operation(|number, _| file::sync_data(number))
+    }
+
+    /// Makes the file this long, with zeros where it grows (`uv_fs_ftruncate`).
+    ///
+    /// # Errors
+    /// What ftruncate(2) says: `EINVAL` for what is no file or not open for writing, and for more
+    /// bytes than an `i64` counts; `EFBIG`, `EBADF`.
+    pub fn truncate(&self, length: u64) -> Operation<Result<()>> {
+        let length = i64::try_from(length).map_err(|_| Error::EINVAL);
+        self.operation(move |number, _| file::truncate(number, length?))
+    }
+
+    /// Sets the permissions (`uv_fs_fchmod`).
+    ///
+    /// # Errors
+    /// What fchmod(2) says: `EPERM`, `EROFS`, `EBADF`.
+    pub fn chmod(&self, mode: u32) -> Operation<Result<()>> {
+        self.operation(move |number, _| file::change_mode_of(number, mode))
+    }
+
+    /// Sets the owner and the group (`uv_fs_fchown`); `u32::MAX` leaves one as it is.
+    ///
+    /// # Errors
+    /// What fchown(2) says: `EPERM`, `EROFS`, `EBADF`.
+    pub fn chown(&self, uid: u32, gid: u32) -> Operation<Result<()>> {
+        self.operation(move |number, _| file::change_owner_of(number, uid, gid))
+    }
+
+    /// Sets the times of access and of modification (`uv_fs_futime`).
+    ///
+    /// # Errors
+    /// What utimensat(2) says: `EPERM`, `EACCES`, `EROFS`, `EINVAL` for too many nanoseconds,
+    /// `EBADF`.
+    pub fn set_times(&self, accessed: FileTime, modified: FileTime) -> Operation<Result<()>> {
+        self.operation(move |number, _| file::set_times_of(number, &times(accessed, modified)))
+    }
+
+    /// Closes the file, for all references (`uv_fs_close`): no other operation can begin, and when
+    /// those that have begun are over the descriptor is closed, and the result told.
+    ///
+    /// A cancelled close leaves the file open.
+    ///
+    /// # Errors
+    /// `EBADF` when it has been closed before; what close(2) says of data that could not be
+    /// written: `EIO`, `ENOSPC`, `EDQUOT`. The descriptor is gone then, too.
+    pub fn close(&self) -> Operation<Result<()>> {
+        let closed = self.share().err();
+        let file = self.clone();
+        Operation::later(move |go, answer| {
+            let share = match go {
+                Go::Run(_) => file.lock().take().ok_or(Error::EBADF),
+                Go::Fail(error) => Err(error),
+            };
+            match share {
+                Ok(share) => share.close_at_end(answer),
+                Err(error) => answer(Err(error)),
+            }
+        })
+        .refused_by(closed)
+    }
+}
+
+impl<T> Operation<T> {
+    /// As [`Operation::refused_by`], unless it is refused for another reason.
+    fn or_refused_by(self, error: Option<Error>) -> Operation<T> {
+        match error {
+            Some(_) => self.refused_by(error),
+            None => self,
+        }
+    }
+}
+
+/// Bytes as the writing calls take them, which do not change them.
+fn slice_of(bytes: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
+/// Copies bytes from one open file to another inside the kernel (`uv_fs_sendfile`): up to `length`
+/// of them, from an offset of `from` to the current position of `to`. The result says how many
+/// there were; fewer than asked for, but some, do not mean the end of `from`.
+///
+/// `to` may be a socket or a pipe. From what has no offsets (a pipe) bytes are read as they come.
+///
+/// # Errors
+/// What sendfile(2), read(2) or write(2) say; `EINVAL` for an offset that an `i64` does not hold.
+pub fn sendfile(from: &File, to: &File, offset: u64, length: usize) -> Operation<Result<usize>> {
+    let offset = i64::try_from(offset).map_err(|_| Error::EINVAL);
+    match (from.share(), to.share(), offset) {
+        (Ok(from), Ok(to), Ok(offset)) => Operation::call(move |may| {
+            let may = may.contains(Facilities::COPY_FILE_RANGE);
+            copy::send(from.number(), to.number(), offset, length, may)
+        }),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Operation::refuse(error),
+    }
+}
