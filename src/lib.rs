@@ -53,6 +53,7 @@ mod error;
 mod event_loop;
 pub mod fs;
 mod fs_event;
+mod fs_poll;
 mod handle;
 mod hooks;
 pub mod os;
@@ -72,6 +73,7 @@ pub use event_loop::{
     EventLoop, Facilities, Halter, KeepAlive, LoopRef, Metrics, Options, Reaping, RunMode,
 };
 pub use fs_event::{FsChange, FsChangeKind, FsEvent, FsEventFlags, FsEventKinds};
+pub use fs_poll::FsPoll;
 pub use handle::{AnyHandle, FromAny, Handle, HandleKind};
 pub use hooks::{Check, Idle, Prepare};
 pub use poll::{Poll, PollEvents};

@@ -242,6 +242,7 @@ impl LoopInner {
         self.watchers.renew()?;
         self.mark.set(mark);
         self.update_time();
+        self.handles.snapshot().into_iter().for_each(Node::forked);
         Ok(())
     }
 

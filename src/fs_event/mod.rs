@@ -46,7 +46,7 @@ use crate::handle::{create, handle};
 /// The kernel merges events that are the same, and drops them when there are too many, of which
 /// [`FsChangeKind::Overflow`] tells. Changes are those of inotify(7): of memory-mapped files and of
 /// what another machine does on a network file system there is nothing to see, and
-/// polling is for those.
+/// [`FsPoll`](crate::FsPoll) is for those.
 ///
 /// When what is watched is deleted, the last thing told is [`FsChangeKind::Gone`]; the handle stays
 /// active, as in libuv, until it is stopped, closed, or started on something else. Editors that

@@ -39,6 +39,10 @@ pub(crate) trait Node: std::any::Any {
 
     /// In the closing phase, before the close callback: completes what was in flight.
     fn finish_close(self: Rc<Self>) {}
+
+    /// In a forked child, when the loop has been made its own: what threads of the parent's were to
+    /// do for this handle will not be done.
+    fn forked(self: Rc<Self>) {}
 }
 
 const ACTIVE: u8 = 1;
@@ -115,6 +119,11 @@ impl Base {
 
     pub(crate) fn is_internal(&self) -> bool {
         self.has(INTERNAL)
+    }
+
+    /// The handle serves another one, and is none of the user's.
+    pub(crate) fn set_internal(&self) {
+        self.put(INTERNAL, true);
     }
 
     pub(crate) fn set_closed(&self) {

@@ -24,6 +24,8 @@ pub enum HandleKind {
     Check,
     /// [`FsEvent`](crate::FsEvent).
     FsEvent,
+    /// [`FsPoll`](crate::FsPoll).
+    FsPoll,
     /// [`Idle`](crate::Idle).
     Idle,
     /// [`Pipe`](crate::Pipe).
@@ -56,6 +58,7 @@ impl HandleKind {
             HandleKind::Async => "async",
             HandleKind::Check => "check",
             HandleKind::FsEvent => "fs_event",
+            HandleKind::FsPoll => "fs_poll",
             HandleKind::Idle => "idle",
             HandleKind::NamedPipe => "pipe",
             HandleKind::Poll => "poll",
