@@ -49,6 +49,7 @@ struct Readme;
 mod asynchronous;
 #[cfg(feature = "child_process")]
 pub mod child_process;
+pub mod dns;
 mod error;
 mod event_loop;
 pub mod fs;
@@ -59,6 +60,7 @@ mod hooks;
 pub mod os;
 mod poll;
 mod process;
+mod random;
 mod signal;
 mod signal_name;
 mod stream;
@@ -81,6 +83,7 @@ pub use process::{
     Command, Exit, ExitStatus, Groups, Process, Reaper, Resource, ResourceUsage, SpawnError,
     SpawnPath, SpawnStep, Stdio, StopEvent, UNLIMITED, become_subreaper, kill, reserve_descriptors,
 };
+pub use random::random;
 pub use signal::{Signal, SignalEvent};
 pub use signal_name::{signal_name, signal_number};
 pub use stream::{

@@ -135,7 +135,7 @@ pub struct Transferred<B> {
 }
 
 impl<B> Transferred<B> {
-    pub(super) fn new(result: Result<usize>, buffer: B) -> Transferred<B> {
+    pub(crate) fn new(result: Result<usize>, buffer: B) -> Transferred<B> {
         Transferred { result, buffer }
     }
 }

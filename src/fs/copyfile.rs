@@ -9,12 +9,12 @@ use std::path::Path;
 
 use bitflags::bitflags;
 
-use super::operation::Operation;
 use super::stat::{FileKind, FileTime, Stat, times};
 use crate::error::{Error, Result};
 use crate::event_loop::Facilities;
 use crate::sys::statx::Whom;
 use crate::sys::{copy, fd, file};
+use crate::work::Operation;
 
 bitflags! {
     /// How [`copyfile`] copies, with libuv's values.

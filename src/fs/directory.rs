@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::operation::Operation;
 use super::stat::FileKind;
 use crate::error::{Error, Result};
 use crate::sys::directory::{Entry, Stream};
+use crate::work::Operation;
 
 /// One name in a directory (`uv_dirent_t`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

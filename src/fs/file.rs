@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bitflags::bitflags;
 
 use super::buffer::{Bytes, BytesMut, Transferred};
-use super::operation::{Go, Operation};
+
 use super::stat::{FileTime, Stat, times};
 use crate::error::{Error, Result};
 use crate::event_loop::Facilities;
@@ -20,6 +20,7 @@ use crate::sys::copy::slice;
 use crate::sys::file::{self, At, Descriptor};
 use crate::sys::statx::Whom;
 use crate::sys::{copy, fd};
+use crate::work::{Go, Operation};
 
 bitflags! {
     /// How a file is opened, with the system's values (open(2)). Bits that have no name here are

@@ -22,18 +22,18 @@
 //! close(2) are repeated when a signal interrupts them.
 
 mod buffer;
+mod c_path;
 mod copyfile;
 mod directory;
 mod file;
-mod operation;
 mod path;
 mod stat;
 
+pub use crate::work::Operation;
 pub use buffer::{Bytes, BytesMut, RawBuffer, Transferred};
 pub use copyfile::{CopyFlags, copyfile};
 pub use directory::{Directory, DirectoryEntry, opendir, scandir};
 pub use file::{File, OpenFlags, open, sendfile};
-pub use operation::Operation;
 pub use path::{
     Access, access, chmod, chown, lchown, link, lutime, mkdir, mkdtemp, mkstemp, readlink,
     realpath, rename, rmdir, symlink, unlink, utime,

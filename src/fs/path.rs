@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use bitflags::bitflags;
 
 use super::file::File;
-use super::operation::Operation;
 use super::stat::{FileTime, times};
 use crate::error::Result;
 use crate::sys::file;
+use crate::work::Operation;
 
 bitflags! {
     /// What [`access`] asks for, with the system's values.

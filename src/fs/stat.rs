@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::operation::Operation;
 use crate::error::Result;
 use crate::event_loop::Facilities;
 use crate::sys::file::Times;
 use crate::sys::statx::{self, Facts, Whom};
+use crate::work::Operation;
 
 /// A point in time as file systems keep it: since 1970, seconds are negative before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

@@ -19,6 +19,7 @@ pub(crate) mod file;
 pub(crate) mod fork_mark;
 #[cfg(test)]
 pub(crate) mod forked;
+pub(crate) mod getaddrinfo;
 pub(crate) mod identity;
 pub(crate) mod inet;
 pub(crate) mod inotify;
@@ -30,6 +31,7 @@ pub(crate) mod per_process;
 pub(crate) mod pidfd;
 pub(crate) mod procfs;
 pub(crate) mod pty;
+pub(crate) mod random;
 pub(crate) mod resources;
 pub(crate) mod sigmask;
 pub(crate) mod signal;

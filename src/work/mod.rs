@@ -1,9 +1,10 @@
 //! Work for other threads: the pool, its queue, and how results come back to a loop.
 //!
-//! Files, names (DNS), random bytes and the closures of [`LoopRef::queue_work`] share the pool's
-//! threads. Invariant: a request that was accepted is completed exactly once on its loop's thread,
+//! [Files](crate::fs), [names](crate::dns), [random bytes](crate::random) and the closures of
+//! [`LoopRef::queue_work`] share the pool's threads. Invariant: a request that was accepted is completed exactly once on its loop's thread,
 //! with what its work came to or with `ECANCELED`, unless the loop is dropped first.
 
+mod operation;
 mod pool;
 mod queue;
 mod request;
@@ -12,8 +13,11 @@ mod statistics;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub(crate) use operation::Go;
+pub use operation::Operation;
 pub use pool::{ThreadPool, ThreadPoolBuilder};
-pub(crate) use request::{Answer, Requests, submit};
+pub(crate) use request::Requests;
+use request::{Answer, submit};
 pub use request::{Request, RequestKind};
 pub use statistics::{ClassStatistics, PoolStatistics};
 

@@ -30,11 +30,11 @@ pub enum RequestKind {
     Fs,
     /// [`LoopRef::queue_work`].
     Work,
-    /// The addresses of a name.
+    /// [`dns::getaddrinfo`](crate::dns::getaddrinfo).
     GetAddrInfo,
-    /// The name of an address.
+    /// [`dns::getnameinfo`](crate::dns::getnameinfo).
     GetNameInfo,
-    /// Random bytes.
+    /// [`random`](crate::random).
     Random,
 }
 
@@ -313,11 +313,11 @@ fn begin(
 }
 
 /// Ends a request with its result, from any thread.
-pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
+pub(super) type Answer<T> = Box<dyn FnOnce(T) + Send>;
 
 /// Gives work to the loop's pool, which answers before it returns or later; `done` is called with
 /// the answer.
-pub(crate) fn submit<T: Send + 'static>(
+pub(super) fn submit<T: Send + 'static>(
     lp: &LoopRef,
     kind: RequestKind,
     class: WorkClass,

@@ -1,21 +1,19 @@
-//! One operation, and the two ways to have it done.
+//! One operation, and the two ways to have it done: here and now, or by the pool.
 //!
 //! Invariant: an operation's closure is called exactly once, and always answers: with what the
 //! system said, or with the error that it is given instead. So what an operation owns (a buffer,
 //! a share in a file) comes back, or ends, also when it is cancelled.
 
-use std::ffi::CString;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
+use super::request::{Answer, Request, RequestKind, submit};
+use super::{Turn, WorkClass};
 use crate::error::{Error, Result};
 use crate::event_loop::{Facilities, LoopRef, Options};
-use crate::work::{Answer, Request, RequestKind, Turn, WorkClass, submit};
 
 /// What is to happen with an operation.
-pub(super) enum Go {
+pub(crate) enum Go {
     /// It is to be done, with these facilities of the kernel.
     Run(Facilities),
     /// It cannot be, or is not to be done any more.
@@ -29,25 +27,38 @@ enum Work<T> {
     Later(Box<dyn FnOnce(Go, Answer<T>) + Send>),
 }
 
-/// Something to be done with a file, described and not yet begun; `T` is what comes of it, a
-/// [`Result`] for most. Made by the functions of [`fs`](crate::fs) and the methods of its types.
+/// Something to be done, described and not yet begun; `T` is what comes of it, a [`Result`] for
+/// most. Made by the functions of [`fs`](crate::fs) and the methods of its types, of
+/// [`dns`](crate::dns), and by [`random`](crate::random).
 #[must_use = "it does nothing until `run` or `start`"]
 pub struct Operation<T> {
+    kind: RequestKind,
+    class: WorkClass,
     refused: Option<Error>,
     work: Work<T>,
 }
 
 impl<T> Operation<T> {
-    pub(super) fn new(work: impl FnOnce(Go) -> T + Send + 'static) -> Operation<T> {
-        Operation { refused: None, work: Work::Now(Box::new(work)) }
+    fn with(work: Work<T>) -> Operation<T> {
+        Operation { kind: RequestKind::Fs, class: WorkClass::File, refused: None, work }
     }
 
-    pub(super) fn later(work: impl FnOnce(Go, Answer<T>) + Send + 'static) -> Operation<T> {
-        Operation { refused: None, work: Work::Later(Box::new(work)) }
+    pub(crate) fn new(work: impl FnOnce(Go) -> T + Send + 'static) -> Operation<T> {
+        Operation::with(Work::Now(Box::new(work)))
+    }
+
+    pub(crate) fn later(work: impl FnOnce(Go, Answer<T>) + Send + 'static) -> Operation<T> {
+        Operation::with(Work::Later(Box::new(work)))
+    }
+
+    /// An operation that is not one on files.
+    pub(crate) fn of(mut self, kind: RequestKind, class: WorkClass) -> Operation<T> {
+        (self.kind, self.class) = (kind, class);
+        self
     }
 
     /// An operation that cannot be begun if there is an error.
-    pub(super) fn refused_by(mut self, error: Option<Error>) -> Operation<T> {
+    pub(crate) fn refused_by(mut self, error: Option<Error>) -> Operation<T> {
         self.refused = error;
         self
     }
@@ -74,8 +85,8 @@ impl<T> Operation<T> {
     /// `ECANCELED` if it was [cancelled](Request::cancel) in time.
     ///
     /// # Errors
-    /// `EINVAL` for a path with a NUL in it, and when the loop has been dropped; `EBADF` for a file
-    /// that has been closed; `ESTALE` in a forked child; `EAGAIN` when not even one thread can be
+    /// `EINVAL` for a path or name with a NUL in it, and when the loop has been dropped; `EBADF` for
+    /// a file that has been closed; `ESTALE` in a forked child; `EAGAIN` when not even one thread can be
     /// had; `EMFILE`, `ENFILE` or `ENOMEM` from eventfd(2). After an error `done` is not called.
     pub fn start(self, lp: &LoopRef, done: impl FnOnce(T) + 'static) -> Result<Request>
     where
@@ -95,7 +106,7 @@ impl<T> Operation<T> {
                 Work::Later(work) => work(go, answer),
             }
         };
-        submit(lp, RequestKind::Fs, WorkClass::File, work, done)
+        submit(lp, self.kind, self.class, work, done)
     }
 }
 
@@ -124,46 +135,17 @@ fn wait_for<T: Send + 'static>(begin: impl FnOnce(Answer<T>)) -> T {
 
 impl<T: 'static> Operation<Result<T>> {
     /// An operation that is one function of the kernel's facilities.
-    pub(super) fn call(call: impl FnOnce(Facilities) -> Result<T> + Send + 'static) -> Self {
+    pub(crate) fn call(call: impl FnOnce(Facilities) -> Result<T> + Send + 'static) -> Self {
         Operation::new(move |go| match go {
             Go::Run(facilities) => call(facilities),
             Go::Fail(error) => Err(error),
         })
     }
 
-    /// An operation on a path.
-    pub(super) fn on_path(
-        path: impl AsRef<Path>,
-        call: impl FnOnce(CString, Facilities) -> Result<T> + Send + 'static,
-    ) -> Self {
-        match c_path(path.as_ref()) {
-            Ok(path) => Operation::call(move |facilities| call(path, facilities)),
-            Err(error) => Operation::refuse(error),
-        }
-    }
-
-    /// An operation on two paths.
-    pub(super) fn on_paths(
-        paths: [&Path; 2],
-        call: impl FnOnce([CString; 2], Facilities) -> Result<T> + Send + 'static,
-    ) -> Self {
-        match (c_path(paths[0]), c_path(paths[1])) {
-            (Ok(one), Ok(other)) => {
-                Operation::call(move |facilities| call([one, other], facilities))
-            }
-            (Err(error), _) | (_, Err(error)) => Operation::refuse(error),
-        }
-    }
-
     /// An operation that cannot be begun.
-    pub(super) fn refuse(error: Error) -> Self {
+    pub(crate) fn refuse(error: Error) -> Self {
         Operation::call(move |_| Err(error)).refused_by(Some(error))
     }
-}
-
-/// A path as the kernel wants it; `EINVAL` when there is a NUL in it.
-fn c_path(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::EINVAL)
 }
 
 /// What may be used where no loop says so: what the environment leaves. A word in it that means
