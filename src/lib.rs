@@ -49,6 +49,7 @@ struct Readme;
 mod asynchronous;
 #[cfg(feature = "child_process")]
 pub mod child_process;
+mod datagram;
 pub mod dns;
 mod error;
 mod event_loop;
@@ -61,15 +62,19 @@ pub mod os;
 mod poll;
 mod process;
 mod random;
+mod seqpacket;
 mod signal;
 mod signal_name;
 mod stream;
 mod sys;
 mod timer;
+mod udp;
+mod unix_datagram;
 pub mod work;
 mod worker;
 
 pub use asynchronous::{Async, AsyncSender};
+pub use datagram::unix::{UnixMeta, UnixRead, UnixReadInto};
 pub use error::{Error, Result};
 pub use event_loop::{
     EventLoop, Facilities, Halter, KeepAlive, LoopRef, Metrics, Options, Reaping, RunMode,
@@ -84,16 +89,22 @@ pub use process::{
     SpawnPath, SpawnStep, Stdio, StopEvent, UNLIMITED, become_subreaper, kill, reserve_descriptors,
 };
 pub use random::random;
+pub use seqpacket::SeqPacket;
 pub use signal::{Signal, SignalEvent};
 pub use signal_name::{signal_name, signal_number};
 pub use stream::{
-    Buf, DescriptorKind, Pipe, Pty, Read, ReadInto, SocketKind, Stream, Tcp, TcpFlags,
-    TcpKeepAlive, Tty, TtyModeGuard, VtermState, WriteId, Written, pipe, socketpair,
+    Buf, DescriptorKind, Pipe, Pty, Read, ReadInto, SeqPacketServer, SocketKind, Stream, Tcp,
+    TcpFlags, TcpKeepAlive, Tty, TtyModeGuard, VtermState, WriteId, Written, pipe, socketpair,
 };
 pub use sys::ancillary::Credentials;
 pub use sys::inet::AddressFamily;
 pub use sys::terminal::{TtyMode, WindowSize};
 pub use timer::Timer;
+pub use udp::{
+    Ecn, MulticastInterface, Outgoing, QueuedError, Transmit, Udp, UdpFlags, UdpMeta, UdpRead,
+    UdpReadInto,
+};
+pub use unix_datagram::UnixDatagram;
 pub use worker::{Worker, WorkerBuilder, WorkerError, WorkerPanic, WorkerRef, WorkerResult};
 
 /// Entries of the fuzz targets into what is not public.
@@ -103,6 +114,7 @@ pub mod fuzzing {
     /// Control data as it is received.
     pub fn control_messages(data: &[u8]) {
         crate::sys::ancillary::messages(data).for_each(drop);
+        let _beside = crate::sys::datagram::Beside::parse(data);
     }
 
     /// Events of files as they are read.
@@ -121,6 +133,6 @@ pub mod prelude {
     pub use crate::{
         Async, AsyncSender, Buf, Check, Command, EventLoop, Exit, ExitStatus, Handle, Idle,
         LoopRef, Pipe, Poll, PollEvents, Prepare, Process, Pty, Read, RunMode, Signal, Stdio,
-        Stream, Tcp, Timer, Tty,
+        Stream, Tcp, Timer, Tty, Udp, UdpRead,
     };
 }

@@ -40,6 +40,10 @@ pub enum HandleKind {
     Pty,
     /// [`Reaper`](crate::Reaper).
     Reaper,
+    /// [`SeqPacket`](crate::SeqPacket).
+    SeqPacket,
+    /// [`SeqPacketServer`](crate::SeqPacketServer).
+    SeqPacketServer,
     /// [`Signal`](crate::Signal).
     Signal,
     /// [`Tcp`](crate::Tcp).
@@ -48,6 +52,10 @@ pub enum HandleKind {
     Timer,
     /// [`Tty`](crate::Tty).
     Tty,
+    /// [`Udp`](crate::Udp).
+    Udp,
+    /// [`UnixDatagram`](crate::UnixDatagram).
+    UnixDatagram,
 }
 
 impl HandleKind {
@@ -66,10 +74,14 @@ impl HandleKind {
             HandleKind::Process => "process",
             HandleKind::Pty => "pty",
             HandleKind::Reaper => "reaper",
+            HandleKind::SeqPacket => "seqpacket",
+            HandleKind::SeqPacketServer => "seqpacket server",
             HandleKind::Signal => "signal",
             HandleKind::Tcp => "tcp",
             HandleKind::Timer => "timer",
             HandleKind::Tty => "tty",
+            HandleKind::Udp => "udp",
+            HandleKind::UnixDatagram => "unix datagram",
         }
     }
 }

@@ -179,13 +179,19 @@ fn turn_away(node: &StreamNode, listening: &Listening) {
 }
 
 pub(super) fn accept_into(server: &StreamNode, client: &StreamNode) -> Result<()> {
-    let waiting = server.listening.get().filter(|listening| listening.has_connection());
-    let listening = waiting.ok_or(Error::EAGAIN)?;
+    if !server.listening.get().is_some_and(|listening| listening.has_connection()) {
+        return Err(Error::EAGAIN);
+    }
     client.may_open()?;
+    client.attach(take(server)?, true, true, false)
+}
+
+/// The connection that waits; the server goes on to the next.
+pub(super) fn take(server: &StreamNode) -> Result<OwnedFd> {
+    let listening = server.listening.get().ok_or(Error::EAGAIN)?;
     let connection = listening.connection.take().ok_or(Error::EAGAIN)?;
-    client.attach(connection, true, true, false)?;
     if server.has(Flags::LISTENING) {
         server.watch()?;
     }
-    Ok(())
+    Ok(connection)
 }

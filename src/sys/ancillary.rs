@@ -8,35 +8,19 @@ use std::io::IoSlice;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use socket2::SockAddr;
+
+use super::control::{self, Control, space};
+use super::datagram::{self, Outgoing};
 use super::retry;
 use crate::error::{Error, Result};
 
 /// Descriptors in one message (`SCM_MAX_FD`, include/net/scm.h).
 pub(crate) const MOST_DESCRIPTORS: usize = 253;
 
-/// The header of a control message is aligned to a word (`CMSG_ALIGN`, include/linux/socket.h).
-const ALIGN: usize = size_of::<usize>();
-const HEADER: usize = size_of::<libc::cmsghdr>();
-
-const fn space(data: usize) -> usize {
-    HEADER + data.next_multiple_of(ALIGN)
-}
-
 /// Bytes of control data that one message can bring.
-const ROOM: usize = space(MOST_DESCRIPTORS * size_of::<RawFd>()) + space(size_of::<libc::ucred>());
-
-/// A buffer for control data, aligned as its headers must be.
-#[repr(C)]
-struct Control {
-    align: [libc::cmsghdr; 0],
-    bytes: [u8; ROOM],
-}
-
-impl Control {
-    const fn new() -> Control {
-        Control { align: [], bytes: [0; ROOM] }
-    }
-}
+pub(crate) const ROOM: usize =
+    space(MOST_DESCRIPTORS * size_of::<RawFd>()) + space(size_of::<libc::ucred>());
 
 /// Who sent a message, as the kernel vouches for it (`SO_PASSCRED`, unix(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,32 +45,34 @@ pub(crate) enum Message<'a> {
 }
 
 /// Reads control data, message by message; ends at the first one that does not fit.
-pub(crate) fn messages(mut control: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
-        let word = |at: usize| -> Option<i32> {
-            let bytes = control.get(at..at + size_of::<i32>())?;
-            Some(i32::from_ne_bytes(bytes.try_into().ok()?))
-        };
-        let length = control.get(..size_of::<usize>())?;
-        let length = usize::from_ne_bytes(length.try_into().ok()?);
-        let level = word(std::mem::offset_of!(libc::cmsghdr, cmsg_level))?;
-        let kind = word(std::mem::offset_of!(libc::cmsghdr, cmsg_type))?;
-        let data = control.get(HEADER..length)?;
-        let message = match (level, kind) {
-            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => Message::Rights(data),
-            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if data.len() >= 12 => {
-                let number = |at: usize| word(HEADER + at).unwrap_or(0);
-                Message::Credentials(Credentials {
-                    pid: number(0),
-                    uid: number(4).cast_unsigned(),
-                    gid: number(8).cast_unsigned(),
-                })
-            }
-            _ => Message::Other,
-        };
-        let next = length.checked_next_multiple_of(ALIGN)?;
-        control = control.get(next..).unwrap_or_default();
-        Some(message)
+pub(crate) fn messages(control: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    control::entries(control).map(|(level, kind, data)| match (level, kind) {
+        (libc::SOL_SOCKET, libc::SCM_RIGHTS) => Message::Rights(data),
+        (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+            credentials(data).map_or(Message::Other, Message::Credentials)
+        }
+        _ => Message::Other,
+    })
+}
+
+/// What a message with credentials says (`struct ucred`).
+pub(crate) fn credentials(data: &[u8]) -> Option<Credentials> {
+    let number = |at: usize| -> Option<i32> {
+        Some(i32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?))
+    };
+    let (pid, uid, gid) = (number(0)?, number(4)?, number(8)?);
+    Some(Credentials { pid, uid: uid.cast_unsigned(), gid: gid.cast_unsigned() })
+}
+
+/// Takes over the descriptors that a message with rights names.
+///
+/// # Safety
+/// The kernel has just put them into our table for us, and nobody has taken them over.
+pub(crate) unsafe fn own(numbers: &[u8]) -> impl Iterator<Item = OwnedFd> {
+    numbers.chunks_exact(size_of::<RawFd>()).filter_map(|number| {
+        let number = RawFd::from_ne_bytes(number.try_into().ok()?);
+        // SAFETY: the caller's promise.
+        Some(unsafe { OwnedFd::from_raw_fd(number) })
     })
 }
 
@@ -103,13 +89,13 @@ pub(crate) struct Received {
 
 /// recvmsg(2), without blocking: bytes and what came with them.
 pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received> {
-    let mut control = Control::new();
+    let mut control = Control::<ROOM>::new();
     let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: an all-zero msghdr has no name, no buffers and no flags.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut slice;
     message.msg_iovlen = 1;
-    message.msg_control = control.bytes.as_mut_ptr().cast();
+    message.msg_control = control.room().as_mut_ptr().cast();
     message.msg_controllen = ROOM as _;
     let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
     // SAFETY: the message refers to one slice and `ROOM` bytes of control data, all of which
@@ -125,16 +111,10 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received>
         truncated: message.msg_flags & libc::MSG_CTRUNC != 0,
     };
     let length = (message.msg_controllen as usize).min(ROOM);
-    for message in messages(&control.bytes[..length]) {
+    for message in messages(&control.room()[..length]) {
         match message {
-            Message::Rights(numbers) => {
-                let numbers = numbers.chunks_exact(size_of::<RawFd>());
-                received.descriptors.extend(numbers.filter_map(|number| {
-                    let number = RawFd::from_ne_bytes(number.try_into().ok()?);
-                    // SAFETY: the kernel has just put this descriptor into our table for us.
-                    Some(unsafe { OwnedFd::from_raw_fd(number) })
-                }));
-            }
+            // SAFETY: that is what this message means, and it is read once.
+            Message::Rights(numbers) => received.descriptors.extend(unsafe { own(numbers) }),
             Message::Credentials(credentials) => received.credentials = Some(credentials),
             Message::Other => {}
         }
@@ -151,35 +131,27 @@ pub(crate) fn send(
     slices: &[IoSlice<'_>],
     descriptors: &[OwnedFd],
 ) -> Result<usize> {
-    if descriptors.len() > MOST_DESCRIPTORS {
-        return Err(Error::EINVAL);
-    }
-    let mut control = Control::new();
+    send_to(fd, slices, descriptors, None)
+}
+
+/// As [`send`], to an address.
+pub(crate) fn send_to(
+    fd: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+    descriptors: &[OwnedFd],
+    to: Option<&SockAddr>,
+) -> Result<usize> {
+    let mut rights = [0; MOST_DESCRIPTORS * size_of::<RawFd>()];
     let data = std::mem::size_of_val(descriptors);
-    let header = libc::cmsghdr {
-        cmsg_len: (HEADER + data) as _,
-        cmsg_level: libc::SOL_SOCKET,
-        cmsg_type: libc::SCM_RIGHTS,
-    };
-    // SAFETY: the buffer is aligned for a header and longer than one.
-    unsafe { control.bytes.as_mut_ptr().cast::<libc::cmsghdr>().write(header) };
-    let places = control.bytes[HEADER..].chunks_exact_mut(size_of::<RawFd>());
-    for (place, descriptor) in places.zip(descriptors) {
+    let rights = rights.get_mut(..data).ok_or(Error::EINVAL)?;
+    for (place, descriptor) in rights.chunks_exact_mut(size_of::<RawFd>()).zip(descriptors) {
         place.copy_from_slice(&descriptor.as_raw_fd().to_ne_bytes());
     }
-    // SAFETY: an all-zero msghdr has no name, no buffers and no flags.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = slices.as_ptr().cast_mut().cast();
-    message.msg_iovlen = slices.len().min(libc::UIO_MAXIOV as usize);
-    if !descriptors.is_empty() {
-        message.msg_control = control.bytes.as_mut_ptr().cast();
-        message.msg_controllen = space(data) as _;
+    let mut control = Control::<ROOM>::new();
+    if !descriptors.is_empty() && !control.push(libc::SOL_SOCKET, libc::SCM_RIGHTS, rights) {
+        return Err(Error::EINVAL);
     }
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: an `IoSlice` has the layout of an iovec; slices and control data outlive the call,
-    // which only reads them.
-    retry(|| unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, flags) as libc::c_long })
-        .map(|n| n as usize)
+    datagram::send(fd, &Outgoing { slices, to, control: control.as_slice() })
 }
 
 /// Has the kernel add the sender's credentials to each message that is received (`SO_PASSCRED`).

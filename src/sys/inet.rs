@@ -3,8 +3,8 @@
 //!
 //! Every socket made here is close-on-exec and non-blocking from its creation.
 
-use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
@@ -33,6 +33,14 @@ impl AddressFamily {
     #[must_use]
     pub const fn of(address: &SocketAddr) -> AddressFamily {
         if address.is_ipv4() { AddressFamily::Ipv4 } else { AddressFamily::Ipv6 }
+    }
+
+    /// No address in particular, and no port.
+    pub(crate) fn unspecified(self) -> SocketAddr {
+        match self {
+            AddressFamily::Ipv4 => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into(),
+            AddressFamily::Ipv6 => SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0).into(),
+        }
     }
 
     fn domain(self) -> Domain {
@@ -141,4 +149,14 @@ pub(crate) fn keep_alive(
 /// `SO_LINGER` of no time: closing sends a reset and forgets what was not sent (socket(7)).
 pub(crate) fn reset_on_close(fd: BorrowedFd<'_>) -> Result<()> {
     SockRef::from(&fd).set_linger(Some(Duration::ZERO)).map_err(Error::from)
+}
+
+/// Dissolves a datagram socket's tie to its peer (connect(2), `AF_UNSPEC`).
+pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> Result<()> {
+    // Zeros are an address of no family, as long as the smallest.
+    let nobody = [0u8; size_of::<libc::sockaddr>()];
+    let length = nobody.len() as libc::socklen_t;
+    // SAFETY: the address outlives the call, which only reads it, and is as long as it says.
+    super::retry(|| unsafe { libc::connect(fd.as_raw_fd(), nobody.as_ptr().cast(), length) })
+        .map(drop)
 }

@@ -10,7 +10,9 @@
 pub(crate) mod affinity;
 pub(crate) mod ancillary;
 pub(crate) mod arch;
+pub(crate) mod control;
 pub(crate) mod copy;
+pub(crate) mod datagram;
 pub(crate) mod directory;
 pub(crate) mod environment;
 pub(crate) mod epoll;
@@ -41,6 +43,7 @@ pub(crate) mod statx;
 pub(crate) mod terminal;
 pub(crate) mod time;
 pub(crate) mod title;
+pub(crate) mod udp;
 pub(crate) mod umask;
 pub(crate) mod unix_socket;
 pub(crate) mod wait;

@@ -6,6 +6,8 @@
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use socket2::{SockAddr, SockAddrStorage};
+
 use super::{check, retry};
 use crate::error::{Error, Result};
 
@@ -60,9 +62,31 @@ impl Address {
     }
 }
 
+/// The address of a name, in the form that all families have.
+pub(crate) fn raw_address(name: &[u8]) -> Result<SockAddr> {
+    let address = Address::new(name)?;
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: the storage is larger than the address and aligned for it, and any bytes are one.
+    unsafe { *storage.view_as::<libc::sockaddr_un>() = address.raw };
+    // SAFETY: an address of this length has just been put there.
+    Ok(unsafe { SockAddr::new(storage, address.length) })
+}
+
+/// The name in an address of this family.
+pub(crate) fn name_of_raw(raw: &SockAddr) -> Vec<u8> {
+    // SAFETY: the storage is larger than the address and aligned for it, and any bytes are one.
+    let inner = unsafe { *raw.as_ptr().cast::<libc::sockaddr_un>() };
+    Address { raw: inner, length: raw.len() }.name()
+}
+
 /// A stream socket that is not bound.
 pub(crate) fn socket() -> Result<OwnedFd> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    socket_of(libc::SOCK_STREAM)
+}
+
+/// A socket of a type that is not bound.
+pub(crate) fn socket_of(kind: libc::c_int) -> Result<OwnedFd> {
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers.
     let fd = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
     // SAFETY: the kernel just made this descriptor for us.

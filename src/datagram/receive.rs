@@ -1,0 +1,311 @@
+//! Receiving: into the loop's buffer or the caller's, one message or several at a time.
+//!
+//! Invariant: after each callback the handle is looked at anew, because the callback may have
+//! stopped it, closed it, or started it again with another closure. Messages of a batch that wait
+//! then are lost, as datagrams may be.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::{DatagramNode, Flags};
+use crate::error::{Error, Result};
+use crate::handle::OnUnwind;
+use crate::sys::datagram::{self, MESSAGES_PER_CALL, Received};
+
+/// Messages per event of a socket that takes them one by one, so that a flood lets others have
+/// their turn (libuv's limit).
+const MESSAGES_PER_EVENT: usize = 32;
+
+/// Messages per event of a socket that takes them in batches, where one costs a fraction: four
+/// full calls.
+const BATCHED_PER_EVENT: usize = 4 * MESSAGES_PER_CALL;
+
+/// The largest message there is: an IP datagram's length has 16 bits. libuv suggests as much to
+/// whoever supplies buffers, and cuts buffers for batches into pieces of this size.
+const MESSAGE_SIZE: usize = 64 * 1024;
+
+/// What a socket that receives has to say.
+pub(crate) enum Event<'a> {
+    Message(&'a [u8], Received),
+    Error(Error),
+    End,
+}
+
+/// As [`Event`], of buffers of the user's.
+pub(crate) enum EventInto<'a, B> {
+    Message(B, usize, Received),
+    /// One of several messages in the buffer.
+    Piece(&'a mut B, Range<usize>, Received),
+    /// Nothing (more) was received into it.
+    Unused(B),
+    Error(Error, Option<B>),
+    End(B),
+}
+
+/// What became of one attempt.
+pub(crate) enum Outcome {
+    /// So many messages came, and there may be more.
+    More(usize),
+    Nothing,
+}
+
+/// Where messages go and who is told. The two forms of `recv_start` are its implementations.
+pub(crate) trait Receiver {
+    /// Receives with one call and reports what came.
+    fn receive(&mut self, node: &Rc<DatagramNode>, queue: bool) -> Outcome;
+}
+
+/// Receives into the buffer of the loop, or for batches into one of its own.
+pub(crate) struct LoopBuffer<F> {
+    callback: F,
+    batch: Vec<u8>,
+    received: Vec<Received>,
+}
+
+impl<F> LoopBuffer<F> {
+    pub(crate) fn new(callback: F) -> LoopBuffer<F> {
+        LoopBuffer { callback, batch: Vec::new(), received: Vec::new() }
+    }
+}
+
+impl<F: FnMut(&Rc<DatagramNode>, Event<'_>)> LoopBuffer<F> {
+    fn tell(&mut self, node: &Rc<DatagramNode>, bytes: &[u8], received: Received) {
+        node.base.lp().inner().counters.callback();
+        (self.callback)(node, Event::Message(bytes, received));
+    }
+
+    fn fail(&mut self, node: &Rc<DatagramNode>, error: Error) -> Outcome {
+        if error != Error::EAGAIN {
+            node.base.lp().inner().counters.callback();
+            (self.callback)(node, Event::Error(error));
+        }
+        Outcome::Nothing
+    }
+}
+
+impl<F: FnMut(&Rc<DatagramNode>, Event<'_>)> Receiver for LoopBuffer<F> {
+    fn receive(&mut self, node: &Rc<DatagramNode>, queue: bool) -> Outcome {
+        if node.has(Flags::BATCHES) {
+            return self.receive_many(node, queue);
+        }
+        let lp = node.base.lp().inner();
+        let mut buffer = lp.take_buffer();
+        let outcome = match node.with_fd(|fd| datagram::receive(fd, &mut buffer, queue)) {
+            Ok(received) if is_end(node, &received) => {
+                leave(node);
+                lp.counters.callback();
+                (self.callback)(node, Event::End);
+                Outcome::Nothing
+            }
+            Ok(received) => {
+                let length = received.bytes.min(buffer.len());
+                self.tell(node, &buffer[..length], received);
+                Outcome::More(1)
+            }
+            Err(error) => self.fail(node, error),
+        };
+        lp.put_buffer(buffer);
+        outcome
+    }
+}
+
+impl<F: FnMut(&Rc<DatagramNode>, Event<'_>)> LoopBuffer<F> {
+    fn receive_many(&mut self, node: &Rc<DatagramNode>, queue: bool) -> Outcome {
+        if self.batch.is_empty() {
+            // Zeroed memory of this size is mapped, and only what is received into takes any.
+            self.batch = vec![0; MESSAGES_PER_CALL * MESSAGE_SIZE];
+        }
+        let mut received = std::mem::take(&mut self.received);
+        let batch = &mut self.batch;
+        let result = node
+            .with_fd(|fd| datagram::receive_many(fd, batch, MESSAGE_SIZE, queue, &mut received));
+        if let Err(error) = result {
+            self.received = received;
+            return self.fail(node, error);
+        }
+        let count = received.len();
+        let batch = std::mem::take(&mut self.batch);
+        let start = node.starts.get();
+        for (at, message) in received.drain(..).enumerate() {
+            if !still_goes_on(node, start) {
+                break;
+            }
+            let from = at * MESSAGE_SIZE;
+            let length = message.bytes.min(MESSAGE_SIZE);
+            self.tell(node, &batch[from..from + length], message);
+        }
+        (self.batch, self.received) = (batch, received);
+        // Fewer than there was room for: that was all.
+        if count < MESSAGES_PER_CALL { Outcome::Nothing } else { Outcome::More(count) }
+    }
+}
+
+/// Receives into buffers that the user supplies.
+pub(crate) struct Supplied<S, F> {
+    supply: S,
+    callback: F,
+}
+
+impl<S, F> Supplied<S, F> {
+    pub(crate) fn new(supply: S, callback: F) -> Supplied<S, F> {
+        Supplied { supply, callback }
+    }
+}
+
+impl<B, S, F> Receiver for SuppliedInto<B, S, F>
+where
+    B: AsMut<[u8]>,
+    S: FnMut(&Rc<DatagramNode>, usize) -> B,
+    F: FnMut(&Rc<DatagramNode>, EventInto<'_, B>),
+{
+    fn receive(&mut self, node: &Rc<DatagramNode>, queue: bool) -> Outcome {
+        let lp = node.base.lp().inner();
+        let start = node.starts.get();
+        let mut buffer = (self.0.supply)(node, MESSAGE_SIZE);
+        lp.counters.callback();
+        let size = buffer.as_mut().len();
+        // Supplying is code of the user's, which may have stopped the socket.
+        if !still_goes_on(node, start) {
+            (self.0.callback)(node, EventInto::Unused(buffer));
+            return Outcome::Nothing;
+        }
+        if size == 0 {
+            (self.0.callback)(node, EventInto::Error(Error::ENOBUFS, Some(buffer)));
+            return Outcome::Nothing;
+        }
+        if node.has(Flags::BATCHES) {
+            return self.receive_many(node, buffer, queue);
+        }
+        match node.with_fd(|fd| datagram::receive(fd, buffer.as_mut(), queue)) {
+            Ok(received) if is_end(node, &received) => {
+                leave(node);
+                (self.0.callback)(node, EventInto::End(buffer));
+                Outcome::Nothing
+            }
+            Ok(received) => {
+                let length = received.bytes.min(size);
+                (self.0.callback)(node, EventInto::Message(buffer, length, received));
+                Outcome::More(1)
+            }
+            Err(error) => self.fail(node, error, buffer),
+        }
+    }
+}
+
+/// A [`Supplied`] that knows what its buffers are.
+pub(crate) struct SuppliedInto<B, S, F>(Supplied<S, F>, std::marker::PhantomData<fn() -> B>);
+
+impl<S, F> Supplied<S, F> {
+    pub(crate) fn of<B>(self) -> SuppliedInto<B, S, F> {
+        SuppliedInto(self, std::marker::PhantomData)
+    }
+}
+
+impl<B, S, F> SuppliedInto<B, S, F>
+where
+    B: AsMut<[u8]>,
+    F: FnMut(&Rc<DatagramNode>, EventInto<'_, B>),
+{
+    fn fail(&mut self, node: &Rc<DatagramNode>, error: Error, buffer: B) -> Outcome {
+        match error {
+            Error::EAGAIN => (self.0.callback)(node, EventInto::Unused(buffer)),
+            error => (self.0.callback)(node, EventInto::Error(error, Some(buffer))),
+        }
+        Outcome::Nothing
+    }
+
+    fn receive_many(&mut self, node: &Rc<DatagramNode>, mut buffer: B, queue: bool) -> Outcome {
+        let room = buffer.as_mut().len() / MESSAGE_SIZE;
+        let mut received = Vec::with_capacity(room.min(MESSAGES_PER_CALL));
+        let result = node.with_fd(|fd| {
+            datagram::receive_many(fd, buffer.as_mut(), MESSAGE_SIZE, queue, &mut received)
+        });
+        if let Err(error) = result {
+            return self.fail(node, error, buffer);
+        }
+        let count = received.len();
+        let start = node.starts.get();
+        for (at, message) in received.into_iter().enumerate() {
+            if !still_goes_on(node, start) {
+                break;
+            }
+            let from = at * MESSAGE_SIZE;
+            let range = from..from + message.bytes.min(MESSAGE_SIZE);
+            (self.0.callback)(node, EventInto::Piece(&mut buffer, range, message));
+        }
+        // Whoever supplied it gets it back, whatever has become of the rest.
+        (self.0.callback)(node, EventInto::Unused(buffer));
+        if count < room.min(MESSAGES_PER_CALL) { Outcome::Nothing } else { Outcome::More(count) }
+    }
+}
+
+/// Of a connection, a message of no bytes is one if it brings credentials, as all messages do; the
+/// end brings nothing.
+fn is_end(node: &DatagramNode, received: &Received) -> bool {
+    node.has(Flags::HAS_END) && received.bytes == 0 && received.credentials.is_none()
+}
+
+fn goes_on(node: &DatagramNode) -> bool {
+    node.has(Flags::RECEIVING) && !node.base.lp().inner().is_halted()
+}
+
+/// Whether the closure that was started as the `start`th is still to be called.
+fn still_goes_on(node: &DatagramNode, start: u32) -> bool {
+    goes_on(node) && node.starts.get() == start
+}
+
+pub(crate) fn start(node: &Rc<DatagramNode>, receiver: Box<dyn Receiver>) -> Result<()> {
+    node.usable()?;
+    if node.has(Flags::RECEIVING) {
+        return Err(Error::EALREADY);
+    }
+    node.put(Flags::RECEIVING, true);
+    if let Err(error) = node.watch() {
+        node.put(Flags::RECEIVING, false);
+        return Err(error);
+    }
+    node.starts.set(node.starts.get().wrapping_add(1));
+    node.update_active();
+    drop(node.receiver.set(receiver));
+    Ok(())
+}
+
+/// Ends receiving; the closure stays for the caller to drop.
+fn leave(node: &DatagramNode) {
+    if node.has(Flags::RECEIVING) {
+        node.put(Flags::RECEIVING, false);
+        node.watch_less();
+        node.update_active();
+    }
+}
+
+pub(crate) fn stop(node: &Rc<DatagramNode>) {
+    leave(node);
+    drop(node.receiver.clear());
+}
+
+/// The descriptor is readable or has failed. `failed` asks for the errors that the kernel has kept,
+/// too, after the messages (libuv's order).
+pub(super) fn ready(node: &Rc<DatagramNode>, failed: bool) {
+    let most = if node.has(Flags::BATCHES) { BATCHED_PER_EVENT } else { MESSAGES_PER_EVENT };
+    for queue in [false, true] {
+        let mut left = if queue && !failed { 0 } else { most };
+        while left > 0 && goes_on(node) {
+            match receive_once(node, queue) {
+                Outcome::More(count) => left = left.saturating_sub(count),
+                Outcome::Nothing => break,
+            }
+        }
+    }
+}
+
+fn receive_once(node: &Rc<DatagramNode>, queue: bool) -> Outcome {
+    let mut outcome = Outcome::Nothing;
+    let stopping = OnUnwind::new(|| stop(node));
+    node.receiver.call(|receiver| outcome = receiver.receive(node, queue));
+    stopping.passed();
+    if !node.has(Flags::RECEIVING) {
+        drop(node.receiver.clear());
+    }
+    outcome
+}

@@ -1,0 +1,385 @@
+//! Messages with boundaries: recvmsg(2), recvmmsg(2), sendmsg(2), sendmmsg(2), and what travels
+//! beside the bytes.
+//!
+//! Invariants: no call blocks, whatever the flags of the description; a descriptor that arrives is
+//! owned, and close-on-exec, before anything else is looked at; what the kernel says beside the
+//! bytes is read by [`Beside::parse`], which takes any bytes at all.
+
+use std::io::IoSlice;
+use std::mem::{MaybeUninit, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use socket2::{SockAddr, SockAddrStorage};
+
+use super::ancillary::{self, Credentials};
+use super::control::{self, Control, space};
+use super::{retry, unix_socket};
+use crate::error::{Error, Result};
+
+/// Messages in one recvmmsg or sendmmsg call. The kernel takes up to 1024 (`UIO_MAXIOV`); the
+/// headers of this many are 12 KiB of stack.
+pub(crate) const MESSAGES_PER_CALL: usize = 32;
+
+/// Bytes of control data for a UDP datagram: an address with an interface, traffic classes, a
+/// segment size, and an error with its offender.
+const UDP_ROOM: usize =
+    space(20) + space(12) + space(4) + space(4) + space(4) + space(16 + size_of::<SockAddrV6>());
+
+type SockAddrV6 = libc::sockaddr_in6;
+
+/// The name of a socket, as messages come from and go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Name {
+    Inet(SocketAddr),
+    /// A path, an abstract name, or nothing (unix(7)).
+    Unix(Vec<u8>),
+}
+
+impl Name {
+    /// The form that the kernel takes. `ENAMETOOLONG` and `EINVAL` for names that cannot be.
+    pub(crate) fn to_raw(&self) -> Result<SockAddr> {
+        match self {
+            Name::Inet(address) => Ok(SockAddr::from(*address)),
+            Name::Unix(name) => unix_socket::raw_address(name),
+        }
+    }
+
+    fn from_raw(raw: &SockAddr) -> Option<Name> {
+        if i32::from(raw.family()) == libc::AF_UNIX {
+            return Some(Name::Unix(unix_socket::name_of_raw(raw)));
+        }
+        raw.as_socket().map(Name::Inet)
+    }
+}
+
+/// An error that the kernel has kept for the socket (`struct sock_extended_err`, ip(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extended {
+    pub(crate) errno: i32,
+    pub(crate) origin: u8,
+    pub(crate) kind: u8,
+    pub(crate) code: u8,
+    pub(crate) info: u32,
+    /// Who reported it.
+    pub(crate) offender: Option<SocketAddr>,
+}
+
+/// What the kernel says beside the bytes of a message.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beside<'a> {
+    /// Where it was sent to, and the interface that it came in by.
+    pub(crate) to: Option<(IpAddr, u32)>,
+    /// The traffic class: the two bits of ECN are the lowest.
+    pub(crate) class: Option<u8>,
+    /// The size of each of the datagrams that were put together.
+    pub(crate) segment_size: Option<usize>,
+    pub(crate) error: Option<Extended>,
+    pub(crate) credentials: Option<Credentials>,
+    /// Numbers of descriptors, as bytes.
+    rights: &'a [u8],
+}
+
+impl Beside<'_> {
+    /// Reads control data; what is unknown or too short is left out.
+    pub(crate) fn parse(control: &[u8]) -> Beside<'_> {
+        let mut beside = Beside::default();
+        for (level, kind, data) in control::entries(control) {
+            match (level, kind) {
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => beside.rights = data,
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+                    beside.credentials = ancillary::credentials(data);
+                }
+                // struct in_pktinfo: interface, the address of the route, that of the header.
+                (libc::SOL_IP, libc::IP_PKTINFO) => {
+                    beside.to = array::<4>(data, 8)
+                        .zip(array(data, 0))
+                        .map(|(ip, index)| (Ipv4Addr::from(ip).into(), u32::from_ne_bytes(index)));
+                }
+                // struct in6_pktinfo: address, interface.
+                (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
+                    beside.to = array::<16>(data, 0).zip(array(data, 16)).map(|(ip, index)| {
+                        (Ipv6Addr::from(ip).to_canonical(), u32::from_ne_bytes(index))
+                    });
+                }
+                (libc::SOL_IP, libc::IP_TOS) => beside.class = data.first().copied(),
+                (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
+                    beside.class = array(data, 0).map(|class| i32::from_ne_bytes(class) as u8);
+                }
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let size = array(data, 0).map(i32::from_ne_bytes);
+                    beside.segment_size =
+                        size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
+                }
+                (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR) => {
+                    beside.error = extended(data);
+                }
+                _ => {}
+            }
+        }
+        beside
+    }
+}
+
+fn array<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
+    data.get(at..at + N)?.try_into().ok()
+}
+
+fn extended(data: &[u8]) -> Option<Extended> {
+    let errno = i32::from_ne_bytes(array(data, 0)?);
+    let [origin, kind, code, _] = array(data, 4)?;
+    let info = u32::from_ne_bytes(array(data, 8)?);
+    Some(Extended { errno, origin, kind, code, info, offender: offender(data.get(16..)?) })
+}
+
+/// The address behind an extended error (`SO_EE_OFFENDER`).
+fn offender(data: &[u8]) -> Option<SocketAddr> {
+    let family = i32::from(u16::from_ne_bytes(array(data, 0)?));
+    let port = u16::from_be_bytes(array(data, 2)?);
+    match family {
+        libc::AF_INET => Some(SocketAddrV4::new(array::<4>(data, 4)?.into(), port).into()),
+        libc::AF_INET6 => {
+            let scope = u32::from_ne_bytes(array(data, 24)?);
+            Some(SocketAddrV6::new(array::<16>(data, 8)?.into(), port, 0, scope).into())
+        }
+        _ => None,
+    }
+}
+
+/// One message that has come.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: usize,
+    pub(crate) from: Option<Name>,
+    /// The message was longer than the buffer.
+    pub(crate) truncated: bool,
+    /// The kernel has thrown descriptors away: this process has no room for more (`EMFILE`).
+    pub(crate) control_truncated: bool,
+    pub(crate) to: Option<(IpAddr, u32)>,
+    pub(crate) class: Option<u8>,
+    pub(crate) segment_size: Option<usize>,
+    pub(crate) error: Option<Extended>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+impl Received {
+    fn new(bytes: usize, from: Option<Name>, flags: i32, control: &[u8]) -> Received {
+        let beside = Beside::parse(control);
+        // SAFETY: the control data is that of a message that has just come, and is read once.
+        let descriptors = unsafe { ancillary::own(beside.rights) }.collect();
+        Received {
+            bytes,
+            from,
+            truncated: flags & libc::MSG_TRUNC != 0,
+            control_truncated: flags & libc::MSG_CTRUNC != 0,
+            to: beside.to,
+            class: beside.class,
+            segment_size: beside.segment_size,
+            error: beside.error,
+            credentials: beside.credentials,
+            descriptors,
+        }
+    }
+}
+
+/// How messages are received. `queue` asks for the errors that the kernel has kept
+/// (`MSG_ERRQUEUE`).
+fn flags(queue: bool) -> libc::c_int {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    if queue { flags | libc::MSG_ERRQUEUE } else { flags }
+}
+
+/// # Safety
+/// The kernel has written a name of `length` bytes to the storage.
+unsafe fn name(storage: &MaybeUninit<SockAddrStorage>, length: libc::socklen_t) -> Option<Name> {
+    if length == 0 {
+        return None;
+    }
+    // SAFETY: the caller's promise; any bytes are an address, and unwritten ones are zeros.
+    let raw = unsafe { SockAddr::new(storage.assume_init_read(), length) };
+    Name::from_raw(&raw)
+}
+
+/// Receives one message.
+pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], queue: bool) -> Result<Received> {
+    let mut control = Control::<{ ancillary::ROOM }>::new();
+    let mut storage = MaybeUninit::<SockAddrStorage>::zeroed();
+    let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: an all-zero msghdr has no name, no buffers and no flags.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = &raw mut slice;
+    message.msg_iovlen = 1;
+    message.msg_name = storage.as_mut_ptr().cast();
+    message.msg_control = control.room().as_mut_ptr().cast();
+    // SAFETY: the message refers to a name, one slice and control data, all of which outlive the
+    // call and are as long as it says.
+    let bytes = retry(|| unsafe {
+        message.msg_namelen = size_of::<SockAddrStorage>() as _;
+        message.msg_controllen = ancillary::ROOM as _;
+        libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags(queue)) as libc::c_long
+    })?;
+    // SAFETY: the call has written a name of this length.
+    let from = unsafe { name(&storage, message.msg_namelen) };
+    let length = message.msg_controllen.min(ancillary::ROOM);
+    Ok(Received::new(bytes as usize, from, message.msg_flags, &control.room()[..length]))
+}
+
+/// Receives up to [`MESSAGES_PER_CALL`] messages into as many pieces of `buffer`, `size` bytes each,
+/// and adds them to `received`. At least one, or an error.
+pub(crate) fn receive_many(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    size: usize,
+    queue: bool,
+    received: &mut Vec<Received>,
+) -> Result<()> {
+    let mut names = [const { MaybeUninit::<SockAddrStorage>::zeroed() }; MESSAGES_PER_CALL];
+    let mut controls = [const { Control::<UDP_ROOM>::new() }; MESSAGES_PER_CALL];
+    // SAFETY: an all-zero iovec and an all-zero mmsghdr are empty.
+    let mut slices: [libc::iovec; MESSAGES_PER_CALL] = unsafe { zeroed() };
+    // SAFETY: as above.
+    let mut messages: [libc::mmsghdr; MESSAGES_PER_CALL] = unsafe { zeroed() };
+    let mut count = 0;
+    let pieces = buffer.chunks_exact_mut(size.max(1));
+    for ((((message, slice), name), control), piece) in
+        messages.iter_mut().zip(&mut slices).zip(&mut names).zip(&mut controls).zip(pieces)
+    {
+        *slice = libc::iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: piece.len() };
+        let header = &mut message.msg_hdr;
+        header.msg_iov = slice;
+        header.msg_iovlen = 1;
+        header.msg_name = name.as_mut_ptr().cast();
+        header.msg_namelen = size_of::<SockAddrStorage>() as _;
+        header.msg_control = control.room().as_mut_ptr().cast();
+        header.msg_controllen = UDP_ROOM as _;
+        count += 1;
+    }
+    if count == 0 {
+        return Err(Error::EINVAL);
+    }
+    let null = std::ptr::null_mut();
+    // SAFETY: each of the `count` messages refers to a name, one slice and control data of its
+    // own, all of which outlive the call and are as long as it says. A call that is interrupted
+    // has changed nothing.
+    let n = retry(|| unsafe {
+        libc::recvmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), count, flags(queue) as _, null)
+    })?;
+    for (at, message) in messages.iter().enumerate().take(n as usize) {
+        let header = &message.msg_hdr;
+        // SAFETY: the call has written a name of this length.
+        let from = unsafe { name(&names[at], header.msg_namelen) };
+        let length = header.msg_controllen.min(UDP_ROOM);
+        let control = &controls[at].room()[..length];
+        received.push(Received::new(message.msg_len as usize, from, header.msg_flags, control));
+    }
+    Ok(())
+}
+
+/// One message to be sent.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) slices: &'a [IoSlice<'a>],
+    pub(crate) to: Option<&'a SockAddr>,
+    /// Control messages, aligned as [`Control`] is.
+    pub(crate) control: &'a [u8],
+}
+
+impl Outgoing<'_> {
+    fn header(&self) -> libc::msghdr {
+        // SAFETY: an all-zero msghdr has no name, no buffers and no flags.
+        let mut header: libc::msghdr = unsafe { zeroed() };
+        header.msg_iov = self.slices.as_ptr().cast_mut().cast();
+        header.msg_iovlen = self.slices.len();
+        if let Some(to) = self.to {
+            header.msg_name = to.as_ptr().cast_mut().cast();
+            header.msg_namelen = to.len();
+        }
+        if !self.control.is_empty() {
+            header.msg_control = self.control.as_ptr().cast_mut().cast();
+            header.msg_controllen = self.control.len() as _;
+        }
+        header
+    }
+}
+
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+/// Sends one message, whole or not at all. `EAGAIN` when there is no room.
+pub(crate) fn send(fd: BorrowedFd<'_>, message: &Outgoing<'_>) -> Result<usize> {
+    let header = message.header();
+    // SAFETY: an `IoSlice` has the layout of an iovec; slices, name and control data outlive the
+    // call, which only reads them.
+    retry(|| unsafe {
+        libc::sendmsg(fd.as_raw_fd(), &raw const header, SEND_FLAGS) as libc::c_long
+    })
+    .map(|n| n as usize)
+}
+
+/// Sends up to [`MESSAGES_PER_CALL`] of the messages, in order, and returns how many: at least
+/// one, or the error of the first.
+pub(crate) fn send_many(fd: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> Result<usize> {
+    if let [message] = messages {
+        return send(fd, message).map(|_| 1);
+    }
+    // SAFETY: an all-zero mmsghdr is empty.
+    let mut headers: [libc::mmsghdr; MESSAGES_PER_CALL] = unsafe { zeroed() };
+    let count = messages.len().min(MESSAGES_PER_CALL);
+    for (header, message) in headers.iter_mut().zip(messages) {
+        header.msg_hdr = message.header();
+    }
+    // SAFETY: as in `send`, for each of the `count` messages; of a header only the length that
+    // was sent is written.
+    retry(|| unsafe {
+        libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count as _, SEND_FLAGS as _)
+    })
+    .map(|n| n as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_data_says_what_the_kernel_put_in() {
+        let mut control = Control::<512>::new();
+        let pktinfo = [7u32.to_ne_bytes(), [127, 0, 0, 9], [127, 0, 0, 1]].concat();
+        assert!(control.push(libc::SOL_IP, libc::IP_PKTINFO, &pktinfo));
+        assert!(control.push(libc::SOL_IP, libc::IP_TOS, &[3]));
+        assert!(control.push(libc::SOL_UDP, libc::UDP_GRO, &1200i32.to_ne_bytes()));
+        let mut error = [111u32.to_ne_bytes(), [2, 3, 3, 0], [0; 4], [0; 4]].concat();
+        error.extend((libc::AF_INET as u16).to_ne_bytes());
+        error.extend([0, 80, 10, 0, 0, 1]);
+        error.extend([0; 8]);
+        assert!(control.push(libc::SOL_IP, libc::IP_RECVERR, &error));
+        let beside = Beside::parse(control.as_slice());
+        assert_eq!(beside.to, Some(("127.0.0.1".parse().unwrap(), 7)));
+        assert_eq!((beside.class, beside.segment_size), (Some(3), Some(1200)));
+        let error = beside.error.unwrap();
+        assert_eq!((error.errno, error.origin, error.kind, error.code), (111, 2, 3, 3));
+        assert_eq!(error.offender, Some("10.0.0.1:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_too_short_is_left_out() {
+        let kinds = [
+            (libc::SOL_IP, libc::IP_PKTINFO),
+            (libc::SOL_IPV6, libc::IPV6_PKTINFO),
+            (libc::SOL_IPV6, libc::IPV6_TCLASS),
+            (libc::SOL_UDP, libc::UDP_GRO),
+            (libc::SOL_IP, libc::IP_RECVERR),
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS),
+        ];
+        for (level, kind) in kinds {
+            for length in 0..4 {
+                let mut control = Control::<64>::new();
+                assert!(control.push(level, kind, &[1; 4][..length]));
+                assert_eq!(Beside::parse(control.as_slice()), Beside::default());
+            }
+        }
+        // An error without an offender is an error all the same.
+        let mut control = Control::<64>::new();
+        assert!(control.push(libc::SOL_IPV6, libc::IPV6_RECVERR, &[0; 16]));
+        assert_eq!(Beside::parse(control.as_slice()).error.unwrap().offender, None);
+    }
+}
