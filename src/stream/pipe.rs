@@ -1,7 +1,8 @@
 //! The `Pipe` handle: Unix sockets, pipes and FIFOs (`uv_pipe_t`).
 
 use std::fs::Permissions;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
@@ -243,6 +244,40 @@ impl Pipe {
         let descriptors: Vec<OwnedFd> = descriptors.into_iter().collect();
         let (bufs, callback) = (Bufs::One(buf.into()), writing::callback(callback));
         write::start_with(&self.0, bufs, descriptors, Some(callback))
+    }
+
+    /// Writes what can be written now, with descriptors that travel with the first byte, and returns
+    /// how many bytes; queues nothing (`uv_try_write2`, which takes one descriptor). A number means
+    /// that the descriptors were sent, an error that they were not; the caller keeps its own.
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    ///
+    /// use blacklight::{EventLoop, Pipe, Read, RunMode, Stream};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, other) = Pipe::ipc_pair(&lp)?;
+    /// let file = std::fs::File::open("/dev/null")?;
+    /// assert_eq!(one.try_write_with_descriptors(b"take it", &[file.as_fd()])?, 7);
+    /// other.read_start(|other, read| {
+    ///     assert_eq!(read, Read::Data(b"take it"));
+    ///     other.accept_descriptor().expect("it came along");
+    ///     other.read_stop();
+    /// })?;
+    /// lp.run(RunMode::Default)?;
+    /// # Ok::<(), blacklight::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `EINVAL` when the pipe is not in IPC mode, for no bytes, and for more than 253 descriptors;
+    /// `ETOOMANYREFS` when too many of this user's are in flight; else as
+    /// [`Stream::try_write`](super::Stream::try_write).
+    pub fn try_write_with_descriptors(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<usize> {
+        write::try_write_with(&self.0, &[IoSlice::new(bytes)], descriptors)
     }
 
     /// How many descriptors have been received and not accepted (`uv_pipe_pending_count`).

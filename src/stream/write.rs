@@ -4,7 +4,7 @@
 //! write, once.
 
 use std::io::IoSlice;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use super::buf::Bufs;
@@ -249,6 +249,27 @@ fn take_off(node: &StreamNode, writing: &Writing, mut n: usize) {
 }
 
 pub(super) fn try_write(node: &StreamNode, slices: &[IoSlice<'_>]) -> Result<usize> {
+    may_try(node)?;
+    if slices.iter().all(|slice| slice.is_empty()) {
+        return Ok(0);
+    }
+    node.write(slices)
+}
+
+pub(super) fn try_write_with(
+    node: &StreamNode,
+    slices: &[IoSlice<'_>],
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<usize> {
+    may_try(node)?;
+    if node.ipc.get().is_none() || slices.iter().all(|slice| slice.is_empty()) {
+        return Err(Error::EINVAL);
+    }
+    node.with_fd(|fd| ancillary::send(fd, slices, descriptors))
+}
+
+/// `EAGAIN` when something is to be written first.
+fn may_try(node: &StreamNode) -> Result<()> {
     node.base.lp().inner().usable()?;
     if !node.is_open() {
         return Err(Error::EBADF);
@@ -257,13 +278,7 @@ pub(super) fn try_write(node: &StreamNode, slices: &[IoSlice<'_>]) -> Result<usi
         return Err(Error::EPIPE);
     }
     let waits = node.writing.get().is_some_and(|writing| !writing.is_idle());
-    if waits || node.has(Flags::CONNECTING) {
-        return Err(Error::EAGAIN);
-    }
-    if slices.iter().all(|slice| slice.is_empty()) {
-        return Ok(0);
-    }
-    node.write(slices)
+    if waits || node.has(Flags::CONNECTING) { Err(Error::EAGAIN) } else { Ok(()) }
 }
 
 pub(super) fn cancel(node: &Rc<StreamNode>, id: WriteId) -> Result<()> {

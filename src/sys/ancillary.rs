@@ -6,7 +6,7 @@
 
 use std::io::IoSlice;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::SockAddr;
 
@@ -129,7 +129,7 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received>
 pub(crate) fn send(
     fd: BorrowedFd<'_>,
     slices: &[IoSlice<'_>],
-    descriptors: &[OwnedFd],
+    descriptors: &[impl AsFd],
 ) -> Result<usize> {
     send_to(fd, slices, descriptors, None)
 }
@@ -138,14 +138,14 @@ pub(crate) fn send(
 pub(crate) fn send_to(
     fd: BorrowedFd<'_>,
     slices: &[IoSlice<'_>],
-    descriptors: &[OwnedFd],
+    descriptors: &[impl AsFd],
     to: Option<&SockAddr>,
 ) -> Result<usize> {
     let mut rights = [0; MOST_DESCRIPTORS * size_of::<RawFd>()];
-    let data = std::mem::size_of_val(descriptors);
+    let data = descriptors.len().saturating_mul(size_of::<RawFd>());
     let rights = rights.get_mut(..data).ok_or(Error::EINVAL)?;
     for (place, descriptor) in rights.chunks_exact_mut(size_of::<RawFd>()).zip(descriptors) {
-        place.copy_from_slice(&descriptor.as_raw_fd().to_ne_bytes());
+        place.copy_from_slice(&descriptor.as_fd().as_raw_fd().to_ne_bytes());
     }
     let mut control = Control::<ROOM>::new();
     if !descriptors.is_empty() && !control.push(libc::SOL_SOCKET, libc::SCM_RIGHTS, rights) {

@@ -314,3 +314,46 @@ fn too_many_in_flight_fail_their_own_write_only() {
         assert_eq!(text.borrow().len(), (written - 1) * 3 + 5);
     });
 }
+
+/// libuv's `uv_try_write2`, which its documentation describes as `uv_try_write` with a handle.
+#[test]
+fn a_write_that_is_tried_carries_its_descriptors_or_nothing() {
+    isolated(|| {
+        let lp = new_loop();
+        let (one, other) = Pipe::ipc_pair(&lp).unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let both = [reader.as_fd(), writer.as_fd()];
+        assert_eq!(one.try_write_with_descriptors(b"two", &both), Ok(3));
+        // The caller's own are still its own.
+        std::io::Write::write_all(&mut &writer, b"through").unwrap();
+        let plain = Pipe::pair(&lp).unwrap().0;
+        assert_eq!(plain.try_write_with_descriptors(b"x", &both), Err(Error::EINVAL));
+        assert_eq!(one.try_write_with_descriptors(b"", &both), Err(Error::EINVAL));
+        let many = vec![reader.as_fd(); 254];
+        assert_eq!(one.try_write_with_descriptors(b"x", &many), Err(Error::EINVAL));
+        // Nothing overtakes what is queued.
+        one.write_and_forget(vec![b'.'; 1 << 20]).unwrap();
+        assert!(one.write_queue_size() > 0);
+        assert_eq!(one.try_write_with_descriptors(b"x", &both), Err(Error::EAGAIN));
+        let seen = Rc::new(Cell::new(0));
+        let count = seen.clone();
+        other
+            .read_start(move |other, read| match read {
+                Read::Data(bytes) => count.set(count.get() + bytes.len()),
+                Read::Eof => other.read_stop(),
+                Read::Error(error) => panic!("{error}"),
+            })
+            .unwrap();
+        one.shutdown(|one, result| {
+            result.unwrap();
+            assert_eq!(one.try_write_with_descriptors(b"x", &[]), Err(Error::EPIPE));
+        })
+        .unwrap();
+        run(&lp);
+        assert_eq!((seen.get(), other.pending_count()), (3 + (1 << 20), 2));
+        let mut first = std::fs::File::from(other.accept_descriptor().unwrap());
+        let mut bytes = [0; 7];
+        std::io::Read::read_exact(&mut first, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"through");
+    });
+}
