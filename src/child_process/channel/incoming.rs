@@ -85,7 +85,8 @@ pub(super) fn next(state: &Rc<State>) -> Option<Option<Incoming>> {
         return None;
     }
     if state.is_overfull() {
-        pause(state);
+        state.paused.set(true);
+        state.pipe.read_stop();
         return None;
     }
     let next = state.decoder.borrow_mut().next_message();
@@ -104,13 +105,6 @@ pub(super) fn next(state: &Rc<State>) -> Option<Option<Incoming>> {
         state.fail(ChannelError::UnannouncedHandle);
     }
     None
-}
-
-/// Takes no more bytes in until there is a use for them; see [`resume`].
-pub(super) fn pause(state: &State) {
-    if !state.paused.replace(true) {
-        state.pipe.read_stop();
-    }
 }
 
 fn dispatch(state: &Rc<State>, value: Value) -> Option<Incoming> {

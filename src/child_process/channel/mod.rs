@@ -122,6 +122,12 @@ impl Channel {
         &self.0
     }
 
+    /// The listeners are this crate's own, those for internal messages or `all` of them: a panic is
+    /// not theirs but that of a callback which they call, and they stay.
+    pub(in crate::child_process) fn outlive_panics(&self, all: bool) {
+        self.0.outlive_panics(all);
+    }
+
     /// Has `callback` called with each message. Messages that came before there was a callback have
     /// been kept for it.
     pub fn on_message(&self, callback: impl FnMut(&Channel, Message) + 'static) {
@@ -129,7 +135,27 @@ impl Channel {
     }
 
     /// Has `callback` called with each internal message (`cmd` begins with `NODE_`) that the
-    /// channel does not deal with itself: those of Node's cluster, say.
+    /// channel does not deal with itself: those of Node's cluster, say. There is nobody for them
+    /// while there is no callback: they are not kept.
+    ///
+    /// As with every callback that is called again, a panic ends the listening and drops the
+    /// callback; whoever goes on after one listens anew.
+    ///
+    /// ```
+    /// use blacklight::child_process::{Channel, ChannelOptions, Value};
+    /// use blacklight::{EventLoop, RunMode};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, other) = std::os::unix::net::UnixStream::pair()?;
+    /// let one = Channel::open(&lp, one, ChannelOptions::default())?;
+    /// let other = Channel::open(&lp, other, ChannelOptions::default())?;
+    /// one.send(&Value::object([("cmd", "NODE_OF_MY_OWN")]))?;
+    /// one.disconnect()?;
+    /// other.on_message(|_, _| unreachable!());
+    /// other.on_internal_message(|_, message| assert!(message.value.get("cmd").is_some()));
+    /// lp.run(RunMode::Default)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on_internal_message(&self, callback: impl FnMut(&Channel, Message) + 'static) {
         self.0.listen_for_internal(Box::new(callback));
     }
@@ -173,7 +199,8 @@ impl Channel {
     ///
     /// # Errors
     /// [`ChannelError::Closed`] when the channel is disconnected, [`ChannelError::Value`] when the
-    /// value cannot be serialized.
+    /// value cannot be serialized, or is what Node refuses in both serializations: `undefined` or a
+    /// bigint by itself.
     pub fn send(&self, message: &Value) -> std::result::Result<bool, ChannelError> {
         outgoing::send(&self.0, message, None, None)
     }
@@ -193,6 +220,29 @@ impl Channel {
     /// Sends a message with a handle. Until the other side has acknowledged it, everything sent
     /// after it waits, as in Node.
     ///
+    /// `callback` is called when the other side has the handle, or will not get it: with
+    /// `EREMOTEIO` when it had the message but no descriptor (a connection is sent four times
+    /// before), `EPIPE` when the channel ended without an answer, and with what writing said. Node
+    /// calls back when the message has been written, and says nothing of a handle that is lost.
+    ///
+    /// ```
+    /// use blacklight::child_process::{Channel, ChannelOptions, SendHandle, Value};
+    /// use blacklight::{EventLoop, RunMode};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, other) = std::os::unix::net::UnixStream::pair()?;
+    /// let one = Channel::open(&lp, one, ChannelOptions::default())?;
+    /// let other = Channel::open(&lp, other, ChannelOptions::default())?;
+    /// let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// one.send_handle(&Value::from("serve"), SendHandle::from(server), |one, result| {
+    ///     assert_eq!(result, Ok(()));
+    ///     one.disconnect().unwrap();
+    /// })?;
+    /// other.on_message(|_, message| assert!(message.handle.is_some()));
+    /// lp.run(RunMode::Default)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Channel::send`]; [`ChannelError::Handle`] when the other side, if it is a node, could
     /// not take this kind of descriptor without harm (a file, a terminal, a directory).
@@ -208,7 +258,9 @@ impl Channel {
     /// Closes the channel when everything sent before has been written and acknowledged. From now
     /// on nothing can be sent.
     ///
-    /// Unlike Node, which throws away what it could not write at once, nothing is lost.
+    /// Unlike Node, which throws away what it could not write at once, nothing is lost. But after
+    /// the exit of the process that [`fork`](super::fork()) started nobody is waited for: whoever
+    /// holds the other end then gets what the socket takes at once.
     ///
     /// # Errors
     /// [`ChannelError::Closed`] when it is closed, or has been told to close.

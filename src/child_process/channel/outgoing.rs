@@ -2,15 +2,15 @@
 //! behind it.
 //!
 //! Invariants: from the sending of a handle to its answer everything but answers waits, in order;
-//! a handle's descriptor is kept until the answer, so that it can be sent again; nothing is written
-//! after a disconnection.
+//! a handle's descriptor is kept until the answer, so that it can be sent again, and so is its
+//! callback, which is called with what came of it; nothing is written after a disconnection.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use super::super::value::Value;
+use super::super::value::{CodecError, Value};
 use super::handle::{HandleType, SendHandle};
 use super::outbox::{self, Outbox};
 use super::state::{ChannelError, Incoming, State};
@@ -34,6 +34,16 @@ struct UnderWay {
     /// To be sent again, if it is of a kind that is.
     again: Option<(Rc<[u8]>, OwnedFd)>,
     sent_again: u32,
+    callback: Option<Callback>,
+}
+
+impl UnderWay {
+    /// There is an answer, or there will be none.
+    fn finish(self, state: &Rc<State>, result: Result<()>) {
+        if let Some(callback) = self.callback {
+            state.file(Incoming::Sent(callback, result));
+        }
+    }
 }
 
 #[derive(Default)]
@@ -51,7 +61,10 @@ impl Outgoing {
     /// The channel is over: what waits is called back with an error.
     pub(super) fn abandon(&self, state: &Rc<State>) {
         self.outbox.abandon(state);
-        drop(self.under_way.take());
+        let under_way = self.under_way.take();
+        if let Some(under_way) = under_way {
+            under_way.finish(state, Err(Error::EPIPE));
+        }
         let waiting = self.waiting.take();
         self.waiting_bytes.set(0);
         for callback in waiting.into_iter().filter_map(|waiting| waiting.callback) {
@@ -75,8 +88,15 @@ impl Outgoing {
         self.finish_if_idle(state);
     }
 
-    fn finish_if_idle(&self, state: &Rc<State>) {
-        if self.finishing.get() && self.is_free() && !state.pipe.is_closing() {
+    pub(super) fn finish_if_idle(&self, state: &Rc<State>) {
+        if !self.finishing.get() || state.pipe.is_closing() {
+            return;
+        }
+        if state.peer_has_exited() {
+            // Whoever holds the other end now, it is not who all this was for.
+            outbox::flush(state);
+            state.end();
+        } else if self.is_free() {
             outbox::flush(state);
             let ending = state.clone();
             // Shutting down waits for the queue.
@@ -97,6 +117,16 @@ pub(super) fn send(
 ) -> std::result::Result<bool, ChannelError> {
     if !state.is_connected() {
         return Err(ChannelError::Closed);
+    }
+    // Node's rule for both serializations, though V8's could carry them.
+    let refused = match message {
+        Value::Undefined => Some("undefined is no message"),
+        Value::BigInt(_) => Some("a bigint alone is no message"),
+        Value::Cycle(_) => Some("a reference without its object"),
+        _ => None,
+    };
+    if let Some(why) = refused {
+        return Err(ChannelError::Value(CodecError::Unsendable(why)));
     }
     let handle = match handle {
         Some(handle) if state.peer_is_blacklight() => Some(handle),
@@ -152,48 +182,49 @@ fn start(state: &Rc<State>, message: Waiting) {
         return;
     };
     if !kind.is_retried() {
-        let under_way = UnderWay { again: None, sent_again: 0 };
-        write_handle(state, under_way, Buf::from(frame), descriptor, callback);
+        let under_way = UnderWay { again: None, sent_again: 0, callback };
+        write_handle(state, under_way, Buf::from(frame), descriptor);
         return;
     }
     match descriptor.try_clone() {
         Ok(copy) => {
             let frame: Rc<[u8]> = frame.into();
-            let under_way = UnderWay { again: Some((frame.clone(), descriptor)), sent_again: 0 };
-            write_handle(state, under_way, Buf::from(frame), copy, callback);
+            let again = Some((frame.clone(), descriptor));
+            let under_way = UnderWay { again, sent_again: 0, callback };
+            write_handle(state, under_way, Buf::from(frame), copy);
         }
         Err(error) => outbox::done(state, callback.into_iter().collect(), Err(error.into())),
     }
 }
 
 /// Writes a handle, behind everything that was sent before it.
-fn write_handle(
-    state: &Rc<State>,
-    under_way: UnderWay,
-    frame: Buf,
-    descriptor: OwnedFd,
-    callback: Option<Callback>,
-) {
+fn write_handle(state: &Rc<State>, under_way: UnderWay, frame: Buf, descriptor: OwnedFd) {
     outbox::flush(state);
     if state.pipe.is_closing() {
-        outbox::done(state, callback.into_iter().collect(), Err(Error::EPIPE));
+        under_way.finish(state, Err(Error::EPIPE));
         return;
     }
     state.outgoing.under_way.replace(Some(under_way));
-    // Should the pipe refuse, the callback is still there.
-    let callback = Rc::new(Cell::new(callback));
-    let (later, writing) = (callback.clone(), state.clone());
+    let writing = state.clone();
     let written = state.pipe.write_with_descriptors(frame, [descriptor], move |pipe, written| {
-        let callback = later.take();
         match written.result {
+            // What comes of it, the answer will say.
+            Ok(()) => {}
             Err(error) if written.bytes == 0 && !pipe.is_closing() && !is_end(error) => {
-                never_left(&writing, callback, error);
+                // Too many descriptors are in flight, say: there will be no answer.
+                answered(&writing, Err(error));
             }
-            result => outbox::done(&writing, callback.into_iter().collect(), result),
+            Err(error) => {
+                let under_way = writing.outgoing.under_way.take();
+                if let Some(under_way) = under_way {
+                    under_way.finish(&writing, Err(error));
+                }
+                outbox::done(&writing, Vec::new(), Err(error));
+            }
         }
     });
     if let Err(error) = written {
-        never_left(state, callback.take(), error);
+        answered(state, Err(error));
     }
 }
 
@@ -202,28 +233,24 @@ fn is_end(error: Error) -> bool {
     matches!(error, Error::EPIPE | Error::ECONNRESET)
 }
 
-/// Nothing of a handle's message has been written, because too many descriptors are in flight, say:
-/// there will be no answer, and what waits goes on.
-fn never_left(state: &Rc<State>, callback: Option<Callback>, error: Error) {
-    drop(state.outgoing.under_way.take());
-    if let Some(callback) = callback {
-        state.file(Incoming::Sent(callback, Err(error)));
-    }
-    next(state);
-}
-
-/// The other side has the handle.
-pub(super) fn acknowledged(state: &Rc<State>) {
-    // One that was not asked for is what a node sends for a message that it has unwrapped twice.
-    let answered = state.outgoing.under_way.take();
-    if answered.is_some() {
-        drop(answered);
+/// The handle that is under way is there, or will never be: what waits goes on.
+fn answered(state: &Rc<State>, result: Result<()>) {
+    // An answer that was not asked for is what a node sends for a message that it has unwrapped
+    // twice.
+    let under_way = state.outgoing.under_way.take();
+    if let Some(under_way) = under_way {
+        under_way.finish(state, result);
         next(state);
     }
 }
 
+/// The other side has the handle.
+pub(super) fn acknowledged(state: &Rc<State>) {
+    answered(state, Ok(()));
+}
+
 /// The other side has the message but no handle: a connection is sent again, three times at most;
-/// anything else is lost, as in Node.
+/// anything else is lost, as in Node, but the sender is told.
 pub(super) fn refused(state: &Rc<State>) {
     let Some(mut under_way) = state.outgoing.under_way.take() else { return };
     let again = match &under_way.again {
@@ -235,9 +262,12 @@ pub(super) fn refused(state: &Rc<State>) {
     match again {
         Some((frame, copy)) => {
             under_way.sent_again += 1;
-            write_handle(state, under_way, Buf::from(frame), copy, None);
+            write_handle(state, under_way, Buf::from(frame), copy);
         }
-        None => next(state),
+        None => {
+            under_way.finish(state, Err(Error::EREMOTEIO));
+            next(state);
+        }
     }
 }
 

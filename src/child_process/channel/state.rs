@@ -109,9 +109,14 @@ pub(crate) struct State {
     /// Listening has been overridden by `reference` or `unreference`.
     fixed_reference: Cell<bool>,
     child: Cell<bool>,
+    /// The process that this channel was made with has ended, and what it sent has been delivered.
+    peer_exited: Cell<bool>,
     blacklight: Cell<bool>,
     /// Bytes arrived since this was last looked at.
     pub(super) heard: Cell<bool>,
+    /// Listeners that a panic does not end: see [`Channel::outlive_panics`].
+    pub(super) internal_stays: Cell<bool>,
+    pub(super) all_stay: Cell<bool>,
     pub(super) on_message: Slot<MessageCallback>,
     pub(super) on_internal: Slot<MessageCallback>,
     pub(super) on_disconnect: Slot<dyn FnMut(&Channel)>,
@@ -145,8 +150,11 @@ impl State {
             told: Cell::new(false),
             fixed_reference: Cell::new(false),
             child: Cell::new(false),
+            peer_exited: Cell::new(false),
             blacklight: Cell::new(false),
             heard: Cell::new(false),
+            internal_stays: Cell::new(false),
+            all_stay: Cell::new(false),
             on_message: Slot::empty(),
             on_internal: Slot::empty(),
             on_disconnect: Slot::empty(),
@@ -174,6 +182,21 @@ impl State {
 
     pub(super) fn is_connected(&self) -> bool {
         self.connected.get()
+    }
+
+    pub(super) fn outlive_panics(&self, all: bool) {
+        self.internal_stays.set(true);
+        self.all_stay.set(all);
+    }
+
+    pub(super) fn peer_has_exited(&self) -> bool {
+        self.peer_exited.get()
+    }
+
+    /// Nothing that is under way will be answered any more.
+    pub(super) fn set_peer_has_exited(self: &Rc<Self>) {
+        self.peer_exited.set(true);
+        self.outgoing.finish_if_idle(self);
     }
 
     pub(super) fn peer_is_blacklight(&self) -> bool {

@@ -102,6 +102,7 @@ impl ClusterWorker {
             leaving: Cell::new(false),
             on_disconnect: Slot::empty(),
         });
+        own.channel.outlive_panics(false);
         let listening = own.clone();
         own.channel.on_internal_message(move |_, message| listening.internal(message));
         let listening = own.clone();
@@ -250,11 +251,21 @@ impl Own {
             Some("newconn") => self.connection(&value, handle),
             Some("disconnect") => {
                 self.leaving.set(true);
-                self.close_servers();
-                self.close_channel();
+                self.leave();
             }
             _ => {}
         }
+    }
+
+    /// Closes everything, though a callback that hears of it may panic.
+    fn leave(self: &Rc<Self>) {
+        let goes_on = OnUnwind::new(|| {
+            let own = self.clone();
+            self.soon(move || own.leave());
+        });
+        self.close_servers();
+        goes_on.passed();
+        self.close_channel();
     }
 
     fn close_channel(&self) {
@@ -356,12 +367,25 @@ impl Own {
 
     fn disconnected(self: &Rc<Self>) {
         let expected = self.leaving.replace(true);
+        self.tell_end(expected);
+    }
+
+    /// Tells everybody who listens, though one of them may panic.
+    fn tell_end(self: &Rc<Self>, expected: bool) {
+        let goes_on = OnUnwind::new(|| {
+            let own = self.clone();
+            self.soon(move || own.tell_end(expected));
+        });
         self.close_servers();
-        for (_, awaiting) in self.awaiting.take() {
-            if let Awaiting::Server(server) = awaiting {
+        loop {
+            let number = self.awaiting.borrow().keys().next().copied();
+            let Some(number) = number else { break };
+            let awaiting = self.awaiting.borrow_mut().remove(&number);
+            if let Some(Awaiting::Server(server)) = awaiting {
                 server.fail(Error::ENOTCONN);
             }
         }
+        goes_on.passed();
         let worker = ClusterWorker(self.clone());
         let over = OnUnwind::new(|| drop(self.on_disconnect.clear()));
         self.on_disconnect.call(|callback| callback(&worker, expected));

@@ -173,10 +173,7 @@ impl Worker {
         if !self.0.on_message.is_set() {
             return Some(message);
         }
-        let stop = OnUnwind::new(|| {
-            drop(self.0.on_message.clear());
-            let _closed = self.0.channel.disconnect();
-        });
+        let stop = OnUnwind::new(|| drop(self.0.on_message.clear()));
         self.0.on_message.call(|callback| callback(self, message));
         stop.passed();
         None
