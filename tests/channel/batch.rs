@@ -111,3 +111,19 @@ fn the_channel_may_be_dropped_in_its_own_callback() {
     run(&lp);
     assert_eq!(heard.get(), ["1", "2", "3", "4", "5", "disconnect"]);
 }
+
+/// A panic interrupts a phase, whose rest is the next turn's: what begins to wait for that phase
+/// must not be taken for done.
+#[test]
+fn a_panic_in_somebody_elses_check_hook_does_not_hold_a_message_up() {
+    isolated(|| {
+        let lp = new_loop();
+        let (channel, mut theirs, heard) = listening(&lp, ChannelOptions::default());
+        let check = Check::new(&lp).unwrap();
+        check.start(|_| panic!("on purpose")).unwrap();
+        crate::tools::run_panics(&lp, RunMode::NoWait, "on purpose");
+        theirs.write_all(b"1\n").unwrap();
+        crate::tools::run_until(&lp, || heard.get() == ["1"]);
+        drop(channel);
+    });
+}

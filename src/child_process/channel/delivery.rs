@@ -56,9 +56,10 @@ impl State {
         let Some((check, idle)) = &hooks.0 else { return };
         let state = self.clone();
         let delivering = check.start(move |check| state.deliver(check));
-        // While it reads, the check phase of this very turn is still to come.
-        let woken = self.reading.get() || idle.start(|_| {}).is_ok();
-        self.scheduled.set(delivering.is_ok() && woken);
+        // The check phase of this very turn may be still to come, but if a panic has interrupted
+        // the last one, that of the next turn is meant.
+        let woken = idle.start(|_| {});
+        self.scheduled.set(delivering.is_ok() && woken.is_ok());
     }
 
     fn deliver(self: &Rc<Self>, check: &Check) {

@@ -17,12 +17,6 @@ use crate::{Handle, Read, Stream};
 
 /// What the pipe has to say.
 pub(super) fn take(state: &Rc<State>, read: Read<'_>) {
-    state.reading.set(true);
-    take_in(state, read);
-    state.reading.set(false);
-}
-
-fn take_in(state: &Rc<State>, read: Read<'_>) {
     match read {
         Read::Data(bytes) => {
             state.heard.set(true);

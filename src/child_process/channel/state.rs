@@ -125,8 +125,6 @@ pub(crate) struct State {
     /// A delivery will come by itself.
     pub(super) scheduled: Cell<bool>,
     pub(super) delivering: Cell<bool>,
-    /// Inside the pipe's read callback.
-    pub(super) reading: Cell<bool>,
     /// Called once everything that was sent before the other side's end has been delivered.
     pub(super) after_all: Cell<Option<Box<dyn FnOnce()>>>,
 }
@@ -162,7 +160,6 @@ impl State {
             hooks: RefCell::default(),
             scheduled: Cell::new(false),
             delivering: Cell::new(false),
-            reading: Cell::new(false),
             after_all: Cell::new(None),
         });
         Ok(state)
