@@ -65,7 +65,7 @@ impl End {
             self.theirs.set(Some(theirs.unsigned_abs()));
         } else {
             self.to_receive.set(self.to_receive.get() - 1);
-            if self.to_receive.get() % 64 == 0 {
+            if self.to_receive.get().is_multiple_of(64) {
                 let grown = resident().saturating_sub(self.before);
                 self.most.set(self.most.get().max(grown));
             }

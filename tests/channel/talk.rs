@@ -138,10 +138,10 @@ fn a_program_of_this_crate() {
     let Ok(role) = std::env::var("BLACKLIGHT_ROLE") else { return };
     crate::support::process::watchdog();
     let lp = EventLoop::new().unwrap();
-    // SAFETY: the only other thread waits for this one.
     #[allow(unsafe_code)]
     let channel = match role.as_str() {
         "echo, losing a handle" => lossy_channel(&lp),
+        // SAFETY: the only other thread waits for this one.
         _ => unsafe { Channel::from_env(&lp) }.unwrap().unwrap(),
     };
     act(&role, &lp, &channel);

@@ -152,7 +152,9 @@ fn a_loop_that_is_dropped_leaves_no_worker_and_no_descriptor() {
         while online.get() < 2 {
             lp.run(RunMode::Once).unwrap();
         }
-        workers.iter().for_each(|worker| drop(worker.send(&TCP.into()).unwrap()));
+        for worker in &workers {
+            worker.send(&TCP.into()).unwrap();
+        }
         drop(lp);
         // The values live, but what they stand for does not.
         assert!(!open_fds().iter().any(|(_, what)| what.starts_with("socket:")));

@@ -168,12 +168,48 @@ impl Channel {
 
     /// Has `callback` called when something is wrong with what the other side sends. The channel
     /// closes after most errors; see [`ChannelError`].
+    ///
+    /// ```
+    /// use blacklight::child_process::{Channel, ChannelError, ChannelOptions};
+    /// use blacklight::{EventLoop, RunMode};
+    /// use std::io::Write;
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, mut other) = std::os::unix::net::UnixStream::pair()?;
+    /// let channel = Channel::open(&lp, one, ChannelOptions::default())?;
+    /// channel.on_error(|channel, error| {
+    ///     assert!(matches!(error, ChannelError::Message(_)));
+    ///     assert!(!channel.is_connected());
+    /// });
+    /// other.write_all(b"{oops\n")?;
+    /// lp.run(RunMode::Default)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on_error(&self, callback: impl FnMut(&Channel, ChannelError) + 'static) {
         self.0.listen_for_errors(Box::new(callback));
     }
 
     /// Ends listening for messages; those that come are kept again, and a child's channel no longer
     /// keeps the loop alive for them.
+    ///
+    /// ```
+    /// use blacklight::child_process::{Channel, ChannelOptions, Value};
+    /// use blacklight::{EventLoop, RunMode};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, other) = std::os::unix::net::UnixStream::pair()?;
+    /// let one = Channel::open(&lp, one, ChannelOptions::default())?;
+    /// let other = Channel::open(&lp, other, ChannelOptions::default())?;
+    /// (1..=3).try_for_each(|n| one.send(&Value::from(n)).map(drop))?;
+    /// one.disconnect()?;
+    /// // Only the first is wanted; the others are lost when the channel has ended.
+    /// other.on_message(|other, message| {
+    ///     assert_eq!(message.value, Value::from(1));
+    ///     other.ignore_messages();
+    /// });
+    /// lp.run(RunMode::Default)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ignore_messages(&self) {
         self.0.stop_listening();
     }
@@ -206,6 +242,21 @@ impl Channel {
     }
 
     /// As [`Channel::send`]; `callback` is called when the message has been written, or not.
+    ///
+    /// ```
+    /// use blacklight::child_process::{Channel, ChannelOptions, Value};
+    /// use blacklight::{EventLoop, RunMode};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+    /// let channel = Channel::open(&lp, one, ChannelOptions::default())?;
+    /// channel.send_with(&Value::from("last words"), |channel, result| {
+    ///     assert_eq!(result, Ok(()));
+    ///     channel.disconnect().unwrap();
+    /// })?;
+    /// lp.run(RunMode::Default)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Channel::send`].
@@ -305,6 +356,20 @@ impl Channel {
     }
 
     /// Keeps the loop alive for this channel, from now on whatever is listened to.
+    ///
+    /// ```
+    /// use blacklight::child_process::{Channel, ChannelOptions};
+    /// use blacklight::{EventLoop, RunMode};
+    ///
+    /// let lp = EventLoop::new()?;
+    /// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+    /// let channel = Channel::open(&lp, one, ChannelOptions::default())?;
+    /// channel.unreference();
+    /// assert!(!lp.run(RunMode::NoWait)?, "nothing keeps the loop alive");
+    /// channel.reference();
+    /// assert!(lp.run(RunMode::NoWait)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reference(&self) {
         self.0.set_reference(true);
     }
@@ -321,6 +386,7 @@ impl Channel {
     }
 
     /// Whether the other side has said that it is this crate, so that any descriptor may travel.
+    /// Only a child that [`fork`](super::fork()) has started says so.
     #[must_use]
     pub fn peer_is_blacklight(&self) -> bool {
         self.0.peer_is_blacklight()

@@ -49,8 +49,9 @@ pub(super) struct Own {
 /// The value is a reference. As in Node, the loop runs on until the worker is disconnected.
 ///
 /// ```
-/// use blacklight::EventLoop;
 /// use blacklight::child_process::cluster::{ClusterWorker, ListenAddress, ServerEvent};
+/// use blacklight::child_process::{Channel, ChannelOptions};
+/// use blacklight::{EventLoop, RunMode};
 ///
 /// let lp = EventLoop::new()?;
 /// // SAFETY: the program has no other thread yet.
@@ -63,6 +64,17 @@ pub(super) struct Own {
 /// } else {
 ///     println!("this process is nobody's worker");
 /// }
+///
+/// // Over a channel that came some other way; nobody answers on this one.
+/// let (one, primary) = std::os::unix::net::UnixStream::pair()?;
+/// let worker = ClusterWorker::over(Channel::open(&lp, one, ChannelOptions::default())?, 7);
+/// worker.send(&"hello".into())?;
+/// worker.on_disconnect(|worker, expected| {
+///     assert!(worker.servers().is_empty() && !expected);
+/// });
+/// drop(primary);
+/// lp.run(RunMode::Default)?;
+/// assert!(worker.id() == 7 && worker.disconnect().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

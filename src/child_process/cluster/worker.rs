@@ -55,8 +55,12 @@ struct Inner {
 /// let primary = Primary::new(&lp, ClusterOptions::new(Command::new("true")));
 /// let worker = primary.fork()?;
 /// assert_eq!((worker.id(), worker.state()), (1, WorkerState::Started));
+/// assert!(worker.is_connected() && worker.process().pid() > 0);
+/// worker.on_message(|worker, message| println!("{}: {:?}", worker.id(), message.value));
+/// worker.send(&"hello".into())?;
 /// lp.run(RunMode::Default)?;
 /// assert_eq!(worker.state(), WorkerState::Dead);
+/// assert!(!worker.exited_after_disconnect() && worker.disconnect().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
