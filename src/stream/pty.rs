@@ -102,7 +102,7 @@ impl Pty {
         let master = pty::open()?;
         terminal::set_size(master.as_fd(), size)?;
         node.attach_with(master, fd::Transfer::Plain, true, true, false)?;
-        Terminal::of(&node, true);
+        Terminal::of(&node, true, true);
         Ok(Pty(node))
     }
 

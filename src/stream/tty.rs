@@ -22,14 +22,16 @@ use crate::sys::{epoll, fd};
 pub(crate) struct Terminal {
     hold: Hold,
     master: bool,
+    /// Whether nobody else has the description.
+    own: bool,
     /// The byte that was written last.
     last: Cell<Option<u8>>,
 }
 
 impl Terminal {
     /// Makes an open stream a terminal.
-    pub(super) fn of(node: &StreamNode, master: bool) {
-        let terminal = Terminal { hold: Hold::default(), master, last: Cell::new(None) };
+    pub(super) fn of(node: &StreamNode, master: bool, own: bool) {
+        let terminal = Terminal { hold: Hold::default(), master, own, last: Cell::new(None) };
         let _first = node.terminal.set(Box::new(terminal));
         node.put(Flags::BOUND, false);
     }
@@ -148,6 +150,13 @@ impl Tty {
         Ok(Tty(node))
     }
 
+    /// Whether the terminal could be opened anew, so that a write never blocks (libuv marks a handle
+    /// whose writes may with a flag).
+    #[must_use]
+    pub fn has_own_description(&self) -> bool {
+        self.0.terminal.get().is_some_and(|terminal| terminal.own)
+    }
+
     /// Puts the terminal into a mode, at once (`uv_tty_set_mode`).
     ///
     /// How it was before the first handle of this process changed it is remembered. It becomes that
@@ -238,14 +247,15 @@ fn open(node: &Rc<StreamNode>, fd: BorrowedFd<'_>) -> Result<()> {
     let (readable, writable) = (access != libc::O_WRONLY, access != libc::O_RDONLY);
     // Opening a master anew would make another pseudo-terminal.
     let slave = fd::is_slave(fd);
-    let own = if slave { fd::reopen_nonblocking(fd).ok() } else { None };
-    let (own, transfer) = match own {
-        Some(own) => (own, fd::Transfer::Plain),
+    let opened = if slave { fd::reopen_nonblocking(fd).ok() } else { None };
+    let own = opened.is_some();
+    let (fd, transfer) = match opened {
+        Some(opened) => (opened, fd::Transfer::Plain),
         None if flags & libc::O_NONBLOCK != 0 => (fd::duplicate(fd)?, fd::Transfer::Plain),
         None => (fd::duplicate(fd)?, fd::Transfer::AfterPoll),
     };
-    node.attach_with(own, transfer, readable, writable, false)?;
-    Terminal::of(node, !slave);
+    node.attach_with(fd, transfer, readable, writable, false)?;
+    Terminal::of(node, !slave, own);
     Ok(())
 }
 

@@ -37,6 +37,8 @@ fn entries() -> MutexGuard<'static, Vec<Entry>> {
 pub(crate) struct Hold {
     mode: Cell<TtyMode>,
     original: Cell<Option<Attributes>>,
+    /// The terminal, which a hang-up keeps from telling its number.
+    device: Cell<u32>,
     /// The process in whose list it counts as a holder.
     counted_in: Cell<Option<u32>>,
 }
@@ -89,6 +91,7 @@ impl Hold {
             }
         }
         if applied.is_ok() {
+            self.device.set(device);
             self.mode.set(mode);
             self.original.set((mode != TtyMode::Normal).then_some(original));
         }
@@ -101,9 +104,9 @@ impl Hold {
             return;
         }
         self.counted_in.set(None);
-        let Ok(device) = device(terminal) else { return };
         let mut entries = entries();
-        let Some(place) = entries.iter().position(|entry| entry.device == device) else { return };
+        let place = entries.iter().position(|entry| entry.device == self.device.get());
+        let Some(place) = place else { return };
         let entry = &mut entries[place];
         entry.holders = entry.holders.saturating_sub(1);
         if entry.holders == 0 {
