@@ -91,6 +91,25 @@ fn a_rename_is_one_change_with_both_names() {
     assert_eq!(seen.take(), ["two Renamed from one", "two Renamed from three"]);
 }
 
+/// Events of 32 bytes, a single one first: the 64 KiB that are fetched at once end between the
+/// halves of a move.
+#[test]
+fn a_move_at_the_end_of_a_batch_is_one_change_too() {
+    let folder = Folder::large();
+    let lp = new_loop();
+    let (_watcher, seen) = Seen::start(&lp, folder.path(), plain());
+    let (a, b) = (folder.join("a"), folder.join("b"));
+    fs::write(&a, "").unwrap();
+    for _ in 0..1500 {
+        fs::rename(&a, &b).unwrap();
+        fs::rename(&b, &a).unwrap();
+    }
+    seen.settle(&lp);
+    let told = seen.take();
+    let renamed = told.iter().filter(|line| line.contains("Renamed")).count();
+    assert_eq!((told.len(), renamed), (3001, 3000));
+}
+
 #[test]
 fn a_move_in_or_out_is_told_as_that_to_whoever_sees_one_side() {
     let (left, right) = (Folder::new(), Folder::new());

@@ -69,6 +69,8 @@ struct Batch {
     bytes: Vec<u8>,
     length: usize,
     position: usize,
+    /// Where what may be worked off ends; behind it is the beginning of a move.
+    limit: usize,
 }
 
 pub(crate) struct FsEvents {
@@ -232,36 +234,40 @@ impl FsEvents {
         self.close_if_unused(lp);
     }
 
-    /// Fetches the next batch; whether there is one.
+    /// Fetches the next batch; whether there is something to be worked off now.
     fn fetch(&self) -> bool {
         let Some(inotify) = self.inotify.borrow().clone() else { return false };
-        let mut batch = self.batch.borrow_mut();
-        let room = BATCH + inotify::LARGEST_EVENT;
-        batch.bytes.resize(room, 0);
-        (batch.position, batch.length) = (0, 0);
-        match inotify.read(&mut batch.bytes[..BATCH]) {
-            Ok(n) => batch.length = n.min(BATCH),
+        let batch = &mut *self.batch.borrow_mut();
+        batch.bytes.resize(BATCH + LOOK_AHEAD * inotify::LARGEST_EVENT, 0);
+        // The beginning of a move that was held back.
+        batch.bytes.copy_within(batch.position..batch.length, 0);
+        let held = batch.length - batch.position;
+        (batch.position, batch.length, batch.limit) = (0, held, held);
+        let Some(room) = batch.bytes.get_mut(held..) else { return held > 0 };
+        match inotify.read(room) {
+            Ok(n) => batch.length += n.min(room.len()),
             Err(_) => {
                 self.found.borrow_mut().clear();
-                return false;
+                return held > 0;
             }
         }
-        // Where the batch ends in the middle of a move, the other half is what comes next.
-        let filled = batch.length;
-        if ends_in_a_move(&batch.bytes[..filled])
-            && let Ok(n) = inotify.read(&mut batch.bytes[filled..])
-        {
-            batch.length = (filled + n).min(room);
-        }
+        batch.limit = match open_move(&batch.bytes[..batch.length]) {
+            // What was held back before is waited for no longer.
+            Some(begins) if begins >= held => begins,
+            _ => batch.length,
+        };
         true
     }
 
     fn next_event(&self) -> Option<Fetched> {
         let mut batch = self.batch.borrow_mut();
+        if batch.position >= batch.limit {
+            return None;
+        }
         let rest = batch.bytes.get(batch.position..batch.length)?;
         let Some((event, length)) = inotify::parse(rest) else {
-            // The end of the batch; the kernel does not hand out parts of events.
-            batch.position = batch.length;
+            // The kernel does not hand out parts of events.
+            (batch.position, batch.limit) = (batch.length, batch.length);
             return None;
         };
         let destination = if event.has(IN_MOVED_FROM) {
@@ -323,16 +329,18 @@ fn upgrade(nodes: &[Weak<FsEventNode>]) -> Vec<Rc<FsEventNode>> {
     nodes.iter().filter_map(Weak::upgrade).collect()
 }
 
-/// Whether near the end there is the first half of a move without the second.
-fn ends_in_a_move(bytes: &[u8]) -> bool {
-    let (mut count, mut open) = (0, None);
-    for event in inotify::events(bytes) {
+/// Where near the end the first half of a move is whose second half may come with the next batch.
+fn open_move(bytes: &[u8]) -> Option<usize> {
+    let (mut rest, mut count, mut open) = (bytes, 0, None);
+    while let Some((event, length)) = inotify::parse(rest) {
         count += 1;
         if event.has(IN_MOVED_FROM) {
-            open = Some((count, event.cookie));
-        } else if event.has(IN_MOVED_TO) && open.is_some_and(|(_, cookie)| cookie == event.cookie) {
+            open = Some((bytes.len() - rest.len(), count, event.cookie));
+        } else if open.is_some_and(|(.., cookie)| event.has(IN_MOVED_TO) && cookie == event.cookie)
+        {
             open = None;
         }
+        rest = rest.get(length..)?;
     }
-    open.is_some_and(|(at, _)| at + LOOK_AHEAD > count)
+    open.filter(|(_, at, _)| at + LOOK_AHEAD > count).map(|(begins, ..)| begins)
 }
