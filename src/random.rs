@@ -26,7 +26,8 @@ pub fn random<B: BytesMut>(buffer: B) -> Operation<Transferred<B>> {
     Operation::new(move |go| {
         let result = match go {
             Go::Run(_) => sys::random::fill(buffer.bytes_mut()).map(|()| length),
-            Go::Fail(error) => Err(error),
+            Go::Fail(error) | Go::Ended(Err(error)) => Err(error),
+            Go::Ended(Ok(_)) => Err(Error::UNKNOWN),
         };
         Transferred::new(result, buffer)
     })

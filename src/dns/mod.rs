@@ -198,6 +198,7 @@ fn operation<T: 'static>(
     Operation::new(|go| match go {
         Go::Run(_) => call(),
         Go::Fail(Error::ECANCELED) => Err(Error::EAI_CANCELED),
-        Go::Fail(error) => Err(error),
+        Go::Fail(error) | Go::Ended(Err(error)) => Err(error),
+        Go::Ended(Ok(_)) => Err(Error::UNKNOWN),
     })
 }

@@ -44,6 +44,10 @@ pub struct Metrics {
     pub spawn_fallbacks: u64,
     /// Children that could not be given a pidfd and are reaped after SIGCHLD.
     pub pidfd_fallbacks: u64,
+    /// Requests that were given to the thread pool.
+    pub requests_to_pool: u64,
+    /// Requests that were given to the kernel through io_uring(7).
+    pub requests_to_ring: u64,
 }
 
 /// The cells behind [`Metrics`].
@@ -92,6 +96,16 @@ impl Counters {
                 SpawnPath::Fork => m.spawned_fork += 1,
             }
             m.spawn_fallbacks += u64::from(fallbacks);
+        });
+    }
+
+    pub(crate) fn request(&self, to_ring: bool) {
+        self.update(|m| {
+            if to_ring {
+                m.requests_to_ring += 1;
+            } else {
+                m.requests_to_pool += 1;
+            }
         });
     }
 

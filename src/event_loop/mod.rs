@@ -97,6 +97,7 @@ impl EventLoop {
     pub fn backend_fd(&self) -> BorrowedFd<'_> {
         if self.lp.0.is_ours() {
             self.lp.0.watchers.flush();
+            self.lp.0.works.flush();
         }
         (*self.epoll).as_fd()
     }
@@ -213,6 +214,7 @@ impl LoopRef {
     pub fn backend_timeout(&self) -> Option<Duration> {
         if self.0.is_ours() {
             self.0.watchers.flush();
+            self.0.works.flush();
         }
         self.0.update_time();
         run::timeout(&self.0).map(Duration::from_nanos)

@@ -39,6 +39,9 @@ bitflags! {
         const STATX = 256;
         /// copy_file_range(2), Linux 4.5. Without it copies go through sendfile(2).
         const COPY_FILE_RANGE = 512;
+        /// io_uring(7), Linux 5.15 for all that is needed. It is used only if
+        /// [`Options::io_uring`] asks for it.
+        const IO_URING = 1024;
     }
 }
 
@@ -82,6 +85,15 @@ pub struct Options {
     pub block_sigprof: bool,
     /// The pool that works for the loop; `None` is [`ThreadPool::global`].
     pub thread_pool: Option<ThreadPool>,
+    /// Whether operations on files go through io_uring(7) where it is to be had: opening, closing,
+    /// reading and writing one buffer, syncing, stat, unlink, rmdir, rename, link, symlink, mkdir.
+    /// Needs the feature `io_uring`; without it, or where the kernel or a sandbox refuses, the pool
+    /// does all. They begin when the loop next asks the kernel for events, 256 at most at a time.
+    ///
+    /// Off by default: system calls in a ring are seen neither by seccomp filters nor by strace,
+    /// and for cached files the pool is as fast (libuv turned its own off, libuv#4492). A write to
+    /// something else than a regular file may end early without an error, as write(2) itself.
+    pub io_uring: bool,
 }
 
 impl Default for Options {
@@ -94,6 +106,7 @@ impl Default for Options {
             metrics_idle_time: false,
             block_sigprof: false,
             thread_pool: None,
+            io_uring: false,
         }
     }
 }
@@ -103,6 +116,7 @@ impl Options {
     ///
     /// - `BLACKLIGHT_SPAWN_PATH`: `auto`, `shared-memory`, `vfork-page` or `fork`.
     /// - `BLACKLIGHT_REAPING`: `auto`, `pidfd` or `sigchld`.
+    /// - `BLACKLIGHT_IO_URING`: `on` or `off`.
     /// - `BLACKLIGHT_WITHOUT`: names of [`Facilities`] to do without, in any case, separated by
     ///   commas.
     ///
@@ -127,6 +141,13 @@ impl Options {
                 "auto" => Reaping::Auto,
                 "pidfd" => Reaping::Pidfd,
                 "sigchld" => Reaping::Sigchld,
+                _ => return Err(Error::EINVAL),
+            };
+        }
+        if let Some(ring) = get("BLACKLIGHT_IO_URING") {
+            options.io_uring = match ring.as_str() {
+                "on" => true,
+                "off" => false,
                 _ => return Err(Error::EINVAL),
             };
         }

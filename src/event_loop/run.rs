@@ -187,6 +187,7 @@ fn poll(lp: &Rc<LoopInner>, limit: Option<u64>) -> Result<()> {
     // A panic may have left a part of the last batch.
     dispatch(lp);
     lp.watchers.flush();
+    lp.works.flush();
     let mut limit = limit;
     // With nothing to watch and nothing to wait for there is nothing to ask the kernel.
     let ask = !(lp.watchers.is_empty() && limit == Some(0));
@@ -255,6 +256,10 @@ fn dispatch(lp: &Rc<LoopInner>) {
                 process::collect_spawned(lp);
                 lp.works.collect();
                 lp.asyncs.call_woken(lp);
+                lp.works.call_done(lp);
+            }
+            Target::Ring => {
+                lp.works.collect_ring();
                 lp.works.call_done(lp);
             }
             Target::Signals => lp.signalled.set(true),

@@ -26,6 +26,8 @@ pub(crate) enum Target {
     Handle(Weak<dyn Node>),
     /// The list of handles that other threads have woken.
     Wake,
+    /// The ring: operations in it have ended.
+    Ring,
     /// The signal pipe.
     Signals,
     /// The events of files.
@@ -269,6 +271,8 @@ impl Watchers {
 pub(crate) fn handle_of(target: &Target) -> Option<Rc<dyn Node>> {
     match target {
         Target::Handle(handle) => handle.upgrade(),
-        Target::Wake | Target::Signals | Target::FileWatches | Target::Orphan(_) => None,
+        Target::Wake | Target::Ring | Target::Signals | Target::FileWatches | Target::Orphan(_) => {
+            None
+        }
     }
 }

@@ -3,12 +3,13 @@
 //! Invariant: a path is copied when the operation is described, and whatever is wrong with its text
 //! is known then.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::event_loop::Facilities;
+use crate::sys::io_uring::Submission;
 use crate::work::Operation;
 
 impl<T: 'static> Operation<Result<T>> {
@@ -19,6 +20,21 @@ impl<T: 'static> Operation<Result<T>> {
     ) -> Self {
         match c_path(path.as_ref()) {
             Ok(path) => Operation::call(move |facilities| call(path, facilities)),
+            Err(error) => Operation::refuse(error),
+        }
+    }
+
+    /// An operation on a path that the kernel may do by itself.
+    pub(super) fn on_path_or_ring(
+        path: impl AsRef<Path>,
+        submission: impl FnOnce(&CStr) -> Option<Submission>,
+        call: impl FnOnce(CString, Option<i32>, Facilities) -> Result<T> + Send + 'static,
+    ) -> Self {
+        match c_path(path.as_ref()) {
+            Ok(path) => {
+                let submission = submission(&path);
+                Operation::call_or_ring(submission, move |done, may| call(path, done, may))
+            }
             Err(error) => Operation::refuse(error),
         }
     }
@@ -38,6 +54,38 @@ impl<T: 'static> Operation<Result<T>> {
 }
 
 /// A path as the kernel wants it; `EINVAL` when there is a NUL in it.
-fn c_path(path: &Path) -> Result<CString> {
+pub(super) fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::EINVAL)
+}
+
+impl Operation<Result<()>> {
+    /// As [`Operation::on_path_or_ring`], where the answer is the result.
+    pub(super) fn plain(
+        path: impl AsRef<Path>,
+        submission: impl FnOnce(&CStr) -> Option<Submission>,
+        call: impl FnOnce(&CStr) -> Result<()> + Send + 'static,
+    ) -> Self {
+        Operation::on_path_or_ring(path, submission, |path, done, _| match done {
+            Some(_) => Ok(()),
+            None => call(&path),
+        })
+    }
+
+    /// As [`Operation::plain`], on two paths.
+    pub(super) fn plain_paths(
+        paths: [&Path; 2],
+        submission: fn(&CStr, &CStr) -> Option<Submission>,
+        call: fn(&CStr, &CStr) -> Result<()>,
+    ) -> Self {
+        match (c_path(paths[0]), c_path(paths[1])) {
+            (Ok(one), Ok(other)) => {
+                let submission = submission(&one, &other);
+                Operation::call_or_ring(submission, move |done, _| match done {
+                    Some(_) => Ok(()),
+                    None => call(&one, &other),
+                })
+            }
+            (Err(error), _) | (_, Err(error)) => Operation::refuse(error),
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! has a share in it, and whoever lets go last closes. The number cannot belong to somebody else
 //! while an operation is on its way to the kernel with it.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
@@ -18,7 +19,8 @@ use crate::error::{Error, Result};
 use crate::event_loop::Facilities;
 use crate::sys::copy::slice;
 use crate::sys::file::{self, At, Descriptor};
-use crate::sys::statx::Whom;
+use crate::sys::io_uring::Submission;
+use crate::sys::statx::{StatRoom, Whom};
 use crate::sys::{copy, fd};
 use crate::work::{Go, Operation};
 
@@ -79,7 +81,12 @@ bitflags! {
 /// # Errors
 /// What open(2) says: `ENOENT`, `EACCES`, `EEXIST`, `EISDIR`, `EMFILE`, and more.
 pub fn open(path: impl AsRef<Path>, flags: OpenFlags, mode: u32) -> Operation<Result<File>> {
-    Operation::on_path(path, move |path, _| fd::open(&path, flags.bits(), mode).map(File::from))
+    let flags = flags.bits();
+    let submission = |path: &CStr| Submission::open(path, flags, mode);
+    Operation::on_path_or_ring(path, submission, move |path, done, _| match done {
+        Some(number) => Ok(File::new(Descriptor::of_kernel(number))),
+        None => fd::open(&path, flags, mode).map(File::from),
+    })
 }
 
 /// An open file: a reference, which may be cloned and sent to other threads.
@@ -128,7 +135,7 @@ impl File {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Descriptor>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn share(&self) -> Result<Arc<Descriptor>> {
@@ -167,7 +174,7 @@ impl File {
     /// `EBADF` after closing.
     pub fn disown(&self) -> Result<RawFd> {
         let share = self.share()?;
-        share.disown();
+        let _was_ours = share.disown();
         Ok(share.number())
     }
 
@@ -182,6 +189,24 @@ impl File {
         }
     }
 
+    /// As [`File::operation`], one that the kernel may do by itself.
+    fn plain(
+        &self,
+        submission: impl FnOnce(RawFd) -> Option<Submission>,
+        call: fn(RawFd) -> Result<()>,
+    ) -> Operation<Result<()>> {
+        match self.share() {
+            Ok(share) => {
+                let submission = submission(share.number());
+                Operation::call_or_ring(submission, move |done, _| match done {
+                    Some(_) => Ok(()),
+                    None => call(share.number()),
+                })
+            }
+            Err(error) => Operation::refuse(error),
+        }
+    }
+
     /// Reads into a buffer, from an offset or, without one, from the current position, which then
     /// moves on (`uv_fs_read`). Fewer bytes than fit do not mean the end; none do.
     ///
@@ -191,7 +216,9 @@ impl File {
     /// passed on as in libuv, so that a reader who blocks can be interrupted; signals are blocked
     /// on the pool's threads.
     pub fn read<B: BytesMut>(&self, buffer: B, offset: Option<u64>) -> Operation<Transferred<B>> {
-        self.transfer(buffer, offset, |number, buffer: &mut B, at| {
+        let submission =
+            |number, buffer: &mut B, at| Submission::read(number, buffer.bytes_mut(), at);
+        self.transfer(buffer, offset, submission, |number, buffer: &mut B, at| {
             file::read(number, &mut [slice(buffer.bytes_mut())], at)
         })
     }
@@ -211,7 +238,7 @@ impl File {
             let mut slices: Vec<_> = buffers.iter_mut().map(|b| slice(b.bytes_mut())).collect();
             file::read(number, &mut slices, at)
         };
-        self.transfer(buffers, offset, read).or_refused_by(empty)
+        self.transfer(buffers, offset, |_, _, _| None, read).or_refused_by(empty)
     }
 
     /// Writes a buffer, at an offset or, without one, at the current position, which then moves on
@@ -223,7 +250,8 @@ impl File {
     /// `EBADF` for a file that is closed or was opened for reading, `ESPIPE` for an offset in a
     /// pipe.
     pub fn write<B: Bytes>(&self, buffer: B, offset: Option<u64>) -> Operation<Transferred<B>> {
-        self.transfer(buffer, offset, |number, buffer: &mut B, at| {
+        let submission = |number, buffer: &mut B, at| Submission::write(number, buffer.bytes(), at);
+        self.transfer(buffer, offset, submission, |number, buffer: &mut B, at| {
             file::write_all(number, &mut [slice_of(buffer.bytes())], at)
         })
     }
@@ -242,13 +270,14 @@ impl File {
             let mut slices: Vec<_> = buffers.iter().map(|b| slice_of(b.bytes())).collect();
             file::write_all(number, &mut slices, at)
         };
-        self.transfer(buffers, offset, write).or_refused_by(empty)
+        self.transfer(buffers, offset, |_, _, _| None, write).or_refused_by(empty)
     }
 
     fn transfer<B: Send + 'static>(
         &self,
         buffer: B,
         offset: Option<u64>,
+        submission: impl FnOnce(RawFd, &mut B, At) -> Option<Submission>,
         call: impl FnOnce(RawFd, &mut B, At) -> Result<usize> + Send + 'static,
     ) -> Operation<Transferred<B>> {
         let share = self.share();
@@ -259,13 +288,21 @@ impl File {
         };
         let refused = share.as_ref().err().or(at.as_ref().err()).copied();
         let mut buffer = buffer;
+        let submission = match (&share, &at) {
+            (Ok(share), Ok(at)) if share.suits_ring(*at) => {
+                submission(share.number(), &mut buffer, *at)
+            }
+            _ => None,
+        };
         Operation::new(move |go| {
             let result = match (go, share, at) {
+                (Go::Ended(answer), ..) => answer.map(|n| n as usize),
                 (Go::Run(_), Ok(share), Ok(at)) => call(share.number(), &mut buffer, at),
                 (Go::Fail(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error),
             };
             Transferred::new(result, buffer)
         })
+        .through_ring(submission)
         .refused_by(refused)
     }
 
@@ -274,7 +311,16 @@ impl File {
     /// # Errors
     /// `EBADF` for a file that is closed.
     pub fn stat(&self) -> Operation<Result<Stat>> {
-        self.operation(|number, may| Stat::of(Whom::Open(number), may))
+        let share = match self.share() {
+            Ok(share) => share,
+            Err(error) => return Operation::refuse(error),
+        };
+        let mut room = StatRoom::new();
+        let submission = Submission::stat(Whom::Open(share.number()), &mut room);
+        Operation::call_or_ring(submission, move |done, may| match done {
+            Some(_) => Ok(Stat::from_statx(room.facts())),
+            None => Stat::of(Whom::Open(share.number()), may),
+        })
     }
 
     /// Returns when all that was written is on the disk (`uv_fs_fsync`).
@@ -282,7 +328,7 @@ impl File {
     /// # Errors
     /// What fsync(2) says: `EIO`, `ENOSPC`, `EINVAL` for what has no disk, `EBADF`.
     pub fn sync(&self) -> Operation<Result<()>> {
-        self.operation(|number, _| file::sync(number))
+        self.plain(|number| Submission::sync(number, false), file::sync)
     }
 
     /// As [`File::sync`], but for facts that are not needed to read the data (`uv_fs_fdatasync`).
@@ -290,7 +336,7 @@ impl File {
     /// # Errors
     /// As [`File::sync`].
     pub fn sync_data(&self) -> Operation<Result<()>> {
-        self.operation(|number, _| file::sync_data(number))
+        self.plain(|number| Submission::sync(number, true), file::sync_data)
     }
 
     /// Makes the file this long, with zeros where it grows (`uv_fs_ftruncate`).
@@ -338,18 +384,65 @@ impl File {
     /// written: `EIO`, `ENOSPC`, `EDQUOT`. The descriptor is gone then, too.
     pub fn close(&self) -> Operation<Result<()>> {
         let closed = self.share().err();
-        let file = self.clone();
+        let (file, in_ring) = (self.clone(), self.clone());
+        // With the ring until it answers, and with nobody else.
+        let taken = Arc::new(Mutex::new(None));
+        let with_ring = taken.clone();
         Operation::later(move |go, answer| {
             let share = match go {
                 Go::Run(_) => file.lock().take().ok_or(Error::EBADF),
                 Go::Fail(error) => Err(error),
+                Go::Ended(code) => {
+                    let taken: Option<Sole> = lock(&taken).take();
+                    return answer(Sole::ended(taken, &file, code));
+                }
             };
             match share {
                 Ok(share) => share.close_at_end(answer),
                 Err(error) => answer(Err(error)),
             }
         })
+        .through_ring_if(move || {
+            let sole = Sole::take(&in_ring)?;
+            let submission = Submission::close(sole.0.number());
+            *lock(&with_ring) = Some(sole);
+            submission
+        })
         .refused_by(closed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A descriptor that nobody else uses, while the kernel closes it; and whether it was owned.
+struct Sole(Descriptor, bool);
+
+impl Sole {
+    fn take(file: &File) -> Option<Sole> {
+        let mut open = file.lock();
+        match Arc::try_unwrap(open.take()?) {
+            Ok(descriptor) => {
+                let owned = descriptor.disown();
+                Some(Sole(descriptor, owned))
+            }
+            Err(shared) => {
+                *open = Some(shared);
+                None
+            }
+        }
+    }
+
+    /// The kernel has answered: a close that was cancelled leaves the file open.
+    fn ended(taken: Option<Sole>, file: &File, code: Result<i32>) -> Result<()> {
+        if let (Some(Sole(descriptor, owned)), Err(Error::ECANCELED)) = (taken, code) {
+            if owned {
+                descriptor.own();
+            }
+            *file.lock() = Some(Arc::new(descriptor));
+        }
+        file::close_result(code)
     }
 }
 

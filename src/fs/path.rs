@@ -10,6 +10,7 @@ use super::file::File;
 use super::stat::{FileTime, times};
 use crate::error::Result;
 use crate::sys::file;
+use crate::sys::io_uring::Submission;
 use crate::work::Operation;
 
 bitflags! {
@@ -70,7 +71,7 @@ pub fn lchown(path: impl AsRef<Path>, uid: u32, gid: u32) -> Operation<Result<()
 /// # Errors
 /// What link(2) says: `EEXIST`, `ENOENT`, `EXDEV`, `EPERM` for a directory, `EMLINK`.
 pub fn link(file: impl AsRef<Path>, name: impl AsRef<Path>) -> Operation<Result<()>> {
-    Operation::on_paths([file.as_ref(), name.as_ref()], |[from, to], _| file::link(&from, &to))
+    Operation::plain_paths([file.as_ref(), name.as_ref()], Submission::link, file::link)
 }
 
 /// Makes a symbolic link with the name `name` that says `target` (`uv_fs_symlink`, whose flags are
@@ -80,7 +81,7 @@ pub fn link(file: impl AsRef<Path>, name: impl AsRef<Path>) -> Operation<Result<
 /// What symlink(2) says: `EEXIST`, `ENOENT`, `EACCES`, `EROFS`.
 pub fn symlink(target: impl AsRef<Path>, name: impl AsRef<Path>) -> Operation<Result<()>> {
     let paths = [target.as_ref(), name.as_ref()];
-    Operation::on_paths(paths, |[target, name], _| file::symbolic_link(&target, &name))
+    Operation::plain_paths(paths, Submission::symbolic_link, file::symbolic_link)
 }
 
 /// Gives a file another name instead of its own, in place of what has it (`uv_fs_rename`).
@@ -89,7 +90,7 @@ pub fn symlink(target: impl AsRef<Path>, name: impl AsRef<Path>) -> Operation<Re
 /// What rename(2) says: `ENOENT`, `EXDEV`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for a
 /// directory into itself.
 pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Operation<Result<()>> {
-    Operation::on_paths([from.as_ref(), to.as_ref()], |[from, to], _| file::rename(&from, &to))
+    Operation::plain_paths([from.as_ref(), to.as_ref()], Submission::rename, file::rename)
 }
 
 /// Removes a name of a file, and the file with its last one (`uv_fs_unlink`).
@@ -97,7 +98,7 @@ pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Operation<Result<
 /// # Errors
 /// What unlink(2) says: `ENOENT`, `EISDIR` for a directory, `EACCES`, `EBUSY`, `EROFS`.
 pub fn unlink(path: impl AsRef<Path>) -> Operation<Result<()>> {
-    Operation::on_path(path, |path, _| file::unlink(&path))
+    Operation::plain(path, Submission::unlink, file::unlink)
 }
 
 /// Makes a directory (`uv_fs_mkdir`), with these permissions less the process's umask.
@@ -105,7 +106,11 @@ pub fn unlink(path: impl AsRef<Path>) -> Operation<Result<()>> {
 /// # Errors
 /// What mkdir(2) says: `EEXIST`, `ENOENT`, `EACCES`, `ENOSPC`, `EROFS`.
 pub fn mkdir(path: impl AsRef<Path>, mode: u32) -> Operation<Result<()>> {
-    Operation::on_path(path, move |path, _| file::make_directory(&path, mode))
+    Operation::plain(
+        path,
+        |path| Submission::make_directory(path, mode),
+        move |path| file::make_directory(path, mode),
+    )
 }
 
 /// Removes an empty directory (`uv_fs_rmdir`).
@@ -113,7 +118,7 @@ pub fn mkdir(path: impl AsRef<Path>, mode: u32) -> Operation<Result<()>> {
 /// # Errors
 /// What rmdir(2) says: `ENOTEMPTY`, `ENOENT`, `ENOTDIR`, `EINVAL` for `.`, `EBUSY`.
 pub fn rmdir(path: impl AsRef<Path>) -> Operation<Result<()>> {
-    Operation::on_path(path, |path, _| file::remove_directory(&path))
+    Operation::plain(path, Submission::remove_directory, file::remove_directory)
 }
 
 /// What a symbolic link says (`uv_fs_readlink`).

@@ -1,12 +1,15 @@
 //! The facts about files and file systems: [`Stat`] and [`FileSystemStat`].
 
+use std::ffi::CStr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::c_path::c_path;
 use crate::error::Result;
 use crate::event_loop::Facilities;
 use crate::sys::file::Times;
-use crate::sys::statx::{self, Facts, Whom};
+use crate::sys::io_uring::Submission;
+use crate::sys::statx::{self, Facts, StatRoom, Whom};
 use crate::work::Operation;
 
 /// A point in time as file systems keep it: since 1970, seconds are negative before.
@@ -246,6 +249,19 @@ impl Stat {
     }
 }
 
+fn operation(path: &Path, whom: fn(&CStr) -> Whom<'_>) -> Operation<Result<Stat>> {
+    let path = match c_path(path) {
+        Ok(path) => path,
+        Err(error) => return Operation::refuse(error),
+    };
+    let mut room = StatRoom::new();
+    let submission = Submission::stat(whom(&path), &mut room);
+    Operation::call_or_ring(submission, move |done, may| match done {
+        Some(_) => Ok(Stat::from_statx(room.facts())),
+        None => Stat::of(whom(&path), may),
+    })
+}
+
 /// The facts about what a path leads to (`uv_fs_stat`).
 ///
 /// ```
@@ -258,7 +274,7 @@ impl Stat {
 /// # Errors
 /// What stat(2) says: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`.
 pub fn stat(path: impl AsRef<Path>) -> Operation<Result<Stat>> {
-    Operation::on_path(path, |path, may| Stat::of(Whom::Path(&path), may))
+    operation(path.as_ref(), |path| Whom::Path(path))
 }
 
 /// The facts about what a path names; if that is a symbolic link, about the link (`uv_fs_lstat`).
@@ -266,7 +282,7 @@ pub fn stat(path: impl AsRef<Path>) -> Operation<Result<Stat>> {
 /// # Errors
 /// As [`stat`].
 pub fn lstat(path: impl AsRef<Path>) -> Operation<Result<Stat>> {
-    Operation::on_path(path, |path, may| Stat::of(Whom::Link(&path), may))
+    operation(path.as_ref(), |path| Whom::Link(path))
 }
 
 /// The facts about a file system (`uv_statfs_t`).

@@ -24,28 +24,60 @@ pub(crate) struct Descriptor {
     number: RawFd,
     /// Whether it is closed even if nobody has asked for it.
     owned: AtomicBool,
+    #[cfg(feature = "io_uring")]
+    has_offsets: std::sync::OnceLock<bool>,
     on_close: Mutex<Option<OnClose>>,
 }
 
 impl Descriptor {
     pub(crate) fn owned(fd: OwnedFd) -> Descriptor {
-        let mut descriptor = Descriptor::lent(fd.into_raw_fd());
+        Descriptor::of_kernel(fd.into_raw_fd())
+    }
+
+    /// One that the kernel has just made for us.
+    pub(crate) fn of_kernel(number: RawFd) -> Descriptor {
+        let mut descriptor = Descriptor::lent(number);
         *descriptor.owned.get_mut() = true;
         descriptor
     }
 
     /// Of somebody else's: it is closed only on request.
     pub(crate) fn lent(number: RawFd) -> Descriptor {
-        Descriptor { number, owned: AtomicBool::new(false), on_close: Mutex::new(None) }
+        Descriptor {
+            number,
+            owned: AtomicBool::new(false),
+            #[cfg(feature = "io_uring")]
+            has_offsets: std::sync::OnceLock::new(),
+            on_close: Mutex::new(None),
+        }
     }
 
     pub(crate) fn number(&self) -> RawFd {
         self.number
     }
 
-    /// It is somebody else's from now on.
-    pub(crate) fn disown(&self) {
-        self.owned.store(false, Ordering::Relaxed);
+    /// Whether reading and writing there may be left to io_uring, which takes no notice of an offset
+    /// where there are none (in a pipe), instead of saying `ESPIPE`.
+    #[cfg(feature = "io_uring")]
+    pub(crate) fn suits_ring(&self, at: At) -> bool {
+        // SAFETY: no pointers, and the position stays where it is.
+        let ask = || unsafe { libc::lseek64(self.number, 0, libc::SEEK_CUR) } != -1;
+        matches!(at, At::Current) || *self.has_offsets.get_or_init(ask)
+    }
+
+    #[cfg(not(feature = "io_uring"))]
+    pub(crate) fn suits_ring(&self, _at: At) -> bool {
+        false
+    }
+
+    /// It is somebody else's from now on; whether it was ours.
+    pub(crate) fn disown(&self) -> bool {
+        self.owned.swap(false, Ordering::Relaxed)
+    }
+
+    /// It is ours again.
+    pub(crate) fn own(&self) {
+        self.owned.store(true, Ordering::Relaxed);
     }
 
     /// The descriptor itself. The caller holds the only reference.
@@ -79,7 +111,12 @@ impl Drop for Descriptor {
 /// that the file system is busy with it still, and count as success.
 pub(crate) fn close(number: RawFd) -> Result<()> {
     // SAFETY: no pointers; the number is its owner's to close.
-    match check(unsafe { libc::close(number) }) {
+    close_result(check(unsafe { libc::close(number) }))
+}
+
+/// What the answer of close(2) means.
+pub(crate) fn close_result(answer: Result<i32>) -> Result<()> {
+    match answer {
         Err(Error::EINTR) => Ok(()),
         Err(error) if error.errno() == Some(libc::EINPROGRESS) => Ok(()),
         other => other.map(drop),

@@ -26,6 +26,8 @@ pub(crate) mod identity;
 pub(crate) mod inet;
 pub(crate) mod inotify;
 pub(crate) mod interfaces;
+#[cfg_attr(not(feature = "io_uring"), path = "io_uring_absent.rs")]
+pub(crate) mod io_uring;
 #[cfg(test)]
 pub(crate) mod isolation;
 pub(crate) mod kill;

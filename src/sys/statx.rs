@@ -25,6 +25,26 @@ pub(crate) enum Facts {
     Old(libc::stat64),
 }
 
+/// Room for the answer of one that is not waited for; it stays where it is when this is moved.
+pub(crate) struct StatRoom(Box<MaybeUninit<libc::statx>>);
+
+impl StatRoom {
+    pub(crate) fn new() -> StatRoom {
+        StatRoom(Box::new(MaybeUninit::zeroed()))
+    }
+
+    #[cfg(feature = "io_uring")]
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut libc::statx {
+        self.0.as_mut_ptr()
+    }
+
+    /// What has been answered, or zeros.
+    pub(crate) fn facts(&self) -> &libc::statx {
+        // SAFETY: zeros are a valid value, and only the kernel has written over them.
+        unsafe { self.0.assume_init_ref() }
+    }
+}
+
 /// What is asked for: everything that stat(2) has, and the birth time.
 pub(crate) const MASK: libc::c_uint = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
 

@@ -7,10 +7,11 @@
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
-use super::request::{Answer, Request, RequestKind, submit};
+use super::request::{Answer, Request, RequestKind, submit, submit_to_ring};
 use super::{Turn, WorkClass};
 use crate::error::{Error, Result};
 use crate::event_loop::{Facilities, LoopRef, Options};
+use crate::sys::io_uring::Submission;
 
 /// What is to happen with an operation.
 pub(crate) enum Go {
@@ -18,6 +19,17 @@ pub(crate) enum Go {
     Run(Facilities),
     /// It cannot be, or is not to be done any more.
     Fail(Error),
+    /// The kernel has done it, and answers; only for what was given to it by
+    /// [`Operation::through_ring`].
+    Ended(Result<i32>),
+}
+
+/// How an operation goes through the ring.
+enum Ringed {
+    No,
+    Ready(Submission),
+    /// Is found out when it is started.
+    AtStart(Box<dyn FnOnce() -> Option<Submission> + Send>),
 }
 
 enum Work<T> {
@@ -36,11 +48,18 @@ pub struct Operation<T> {
     class: WorkClass,
     refused: Option<Error>,
     work: Work<T>,
+    ringed: Ringed,
 }
 
 impl<T> Operation<T> {
     fn with(work: Work<T>) -> Operation<T> {
-        Operation { kind: RequestKind::Fs, class: WorkClass::File, refused: None, work }
+        Operation {
+            kind: RequestKind::Fs,
+            class: WorkClass::File,
+            refused: None,
+            work,
+            ringed: Ringed::No,
+        }
     }
 
     pub(crate) fn new(work: impl FnOnce(Go) -> T + Send + 'static) -> Operation<T> {
@@ -49,6 +68,22 @@ impl<T> Operation<T> {
 
     pub(crate) fn later(work: impl FnOnce(Go, Answer<T>) + Send + 'static) -> Operation<T> {
         Operation::with(Work::Later(Box::new(work)))
+    }
+
+    /// An operation that the kernel can do by itself. What the submission points to belongs to the
+    /// operation's closure.
+    pub(crate) fn through_ring(mut self, submission: Option<Submission>) -> Operation<T> {
+        self.ringed = submission.map_or(Ringed::No, Ringed::Ready);
+        self
+    }
+
+    /// As [`Operation::through_ring`], to be found out when it is started.
+    pub(crate) fn through_ring_if(
+        mut self,
+        submission: impl FnOnce() -> Option<Submission> + Send + 'static,
+    ) -> Operation<T> {
+        self.ringed = Ringed::AtStart(Box::new(submission));
+        self
     }
 
     /// An operation that is not one on files.
@@ -95,7 +130,22 @@ impl<T> Operation<T> {
         if let Some(error) = self.refused {
             return Err(error);
         }
-        let (facilities, work) = (lp.inner().options.facilities, self.work);
+        let (inner, work) = (lp.inner(), self.work);
+        inner.usable()?;
+        let submission = match self.ringed {
+            Ringed::No => None,
+            _ if !inner.works.has_ring(inner) => None,
+            Ringed::Ready(submission) => Some(submission),
+            Ringed::AtStart(submission) => submission(),
+        };
+        if let Some(submission) = submission {
+            let finish = move |code, answer: Answer<T>| match work {
+                Work::Now(work) => answer(work(Go::Ended(code))),
+                Work::Later(work) => work(Go::Ended(code), answer),
+            };
+            return Ok(submit_to_ring(lp, self.kind, &submission, finish, done));
+        }
+        let facilities = inner.options.facilities;
         let work = move |turn, answer: Answer<T>| {
             let go = match turn {
                 Turn::Run => Go::Run(facilities),
@@ -139,7 +189,22 @@ impl<T: 'static> Operation<Result<T>> {
         Operation::new(move |go| match go {
             Go::Run(facilities) => call(facilities),
             Go::Fail(error) => Err(error),
+            Go::Ended(answer) => Err(answer.err().unwrap_or(Error::UNKNOWN)),
         })
+    }
+
+    /// An operation that the kernel may do by itself; `call` does it, or with the
+    /// kernel's answer only makes the result of that.
+    pub(crate) fn call_or_ring(
+        submission: Option<Submission>,
+        call: impl FnOnce(Option<i32>, Facilities) -> Result<T> + Send + 'static,
+    ) -> Self {
+        Operation::new(move |go| match go {
+            Go::Run(facilities) => call(None, facilities),
+            Go::Fail(error) => Err(error),
+            Go::Ended(answer) => call(Some(answer?), Facilities::empty()),
+        })
+        .through_ring(submission)
     }
 
     /// An operation that cannot be begun.

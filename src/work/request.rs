@@ -19,7 +19,9 @@ use super::pool::ThreadPool;
 use super::queue::JobId;
 use super::{Turn, WorkClass};
 use crate::error::{Error, Result};
-use crate::event_loop::{LoopInner, LoopRef};
+use crate::event_loop::{Facilities, LoopInner, LoopRef, Target, WatcherKey};
+use crate::sys::epoll;
+use crate::sys::io_uring::{Ended, Ring, Submission};
 use crate::sys::wake::Waker;
 
 /// The kinds of request that end on another thread, with libuv's names (`uv_req_type`).
@@ -88,16 +90,84 @@ struct Pending {
 }
 
 /// The loop's side of all its requests.
-#[derive(Default)]
 pub(crate) struct Requests {
     pool: RefCell<Option<ThreadPool>>,
     mailbox: RefCell<Option<Arc<Mailbox>>>,
     pending: RefCell<Slab<Pending>>,
     /// Those that have ended and are to be called back, in the order in which they ended.
     ended: RefCell<VecDeque<usize>>,
+    ring: RefCell<RingState>,
+    ring_watcher: Cell<WatcherKey>,
+}
+
+/// A loop's ring, made when the first operation could go through it.
+#[derive(Default)]
+enum RingState {
+    #[default]
+    Untried,
+    /// Not asked for, or not to be had.
+    None,
+    Made(Box<Ring>),
+}
+
+impl RingState {
+    fn get(&mut self) -> Option<&mut Ring> {
+        match self {
+            RingState::Made(ring) => Some(ring),
+            RingState::Untried | RingState::None => None,
+        }
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Requests {
+        Requests {
+            pool: RefCell::default(),
+            mailbox: RefCell::default(),
+            pending: RefCell::default(),
+            ended: RefCell::default(),
+            ring: RefCell::default(),
+            ring_watcher: Cell::new(WatcherKey::NONE),
+        }
+    }
 }
 
 impl Requests {
+    /// Whether an operation can go through the ring now.
+    pub(super) fn has_ring(&self, lp: &LoopInner) -> bool {
+        if !lp.options.io_uring || !lp.has(Facilities::IO_URING) {
+            return false;
+        }
+        let mut state = self.ring.borrow_mut();
+        if let RingState::Untried = *state {
+            *state = RingState::None;
+            if let Ok(ring) = Ring::new()
+                && let Ok(key) = lp.watchers.add(ring.fd(), epoll::IN, Target::Ring)
+            {
+                self.ring_watcher.set(key);
+                *state = RingState::Made(Box::new(ring));
+            }
+        }
+        state.get().is_some_and(|ring| ring.has_room())
+    }
+
+    /// Hands over to the kernel what waits for it.
+    pub(crate) fn flush(&self) {
+        if let Some(ring) = self.ring.borrow_mut().get() {
+            ring.flush();
+        }
+    }
+
+    /// Takes over what has ended in the ring.
+    pub(crate) fn collect_ring(&self) {
+        loop {
+            let next = self.ring.borrow_mut().get().and_then(|ring| ring.next_ended());
+            let Some(Ended { request, finish, result }) = next else { return };
+            finish(result);
+            self.ended.borrow_mut().push_back(request);
+        }
+    }
+
     /// The pool that works for the loop, found at first use.
     pub(crate) fn pool(&self, lp: &LoopInner) -> Result<ThreadPool> {
         if let Some(pool) = &*self.pool.borrow() {
@@ -122,6 +192,7 @@ impl Requests {
     /// Whether closures are due.
     pub(crate) fn is_due(&self) -> bool {
         !self.ended.borrow().is_empty()
+            || self.ring.borrow_mut().get().is_some_and(|ring| ring.is_waiting())
     }
 
     /// Takes over what has ended.
@@ -135,6 +206,9 @@ impl Requests {
     /// Calls the closures of those that have ended by now; what is cancelled meanwhile waits for the
     /// next turn.
     pub(crate) fn call_done(&self, lp: &LoopInner) {
+        if self.ring.borrow_mut().get().is_some_and(|ring| ring.is_waiting()) {
+            self.collect_ring();
+        }
         let mut rest = self.ended.borrow().len();
         while rest > 0 && !lp.is_halted() {
             rest -= 1;
@@ -159,6 +233,11 @@ impl Requests {
         // Its lock may be held by a thread of the parent's.
         std::mem::forget(self.mailbox.take());
         drop(pool);
+        // The set is still the parent's, so nothing is told to the kernel.
+        lp.unwatch(&self.ring_watcher);
+        if let RingState::Made(ring) = self.ring.take() {
+            ring.forget();
+        }
         self.forget_pending(lp);
         Ok(())
     }
@@ -184,6 +263,14 @@ impl Requests {
         } else {
             std::mem::forget(mailbox);
         }
+        lp.unwatch(&self.ring_watcher);
+        if let RingState::Made(ring) = self.ring.replace(RingState::None) {
+            if lp.is_ours() {
+                ring.abandon();
+            } else {
+                ring.forget();
+            }
+        }
         self.forget_pending(lp);
         drop(pool);
     }
@@ -204,6 +291,8 @@ impl Requests {
 enum Place {
     /// With a pool: in its queue, or with one of its threads.
     Pool(JobId),
+    /// With the kernel, in the ring.
+    Ring(usize),
     /// With somebody who holds a [`Completion`].
     Elsewhere,
     Ended,
@@ -213,7 +302,7 @@ impl Place {
     fn job(self) -> Option<JobId> {
         match self {
             Place::Pool(id) => Some(id),
-            Place::Elsewhere | Place::Ended => None,
+            Place::Ring(_) | Place::Elsewhere | Place::Ended => None,
         }
     }
 }
@@ -234,7 +323,8 @@ pub struct Request(Rc<Inner>);
 impl Request {
     /// Cancels the request if it has not begun (`uv_cancel`): its closure will be called with
     /// `ECANCELED` in a later phase of `run`, and what was to be done is dropped before this
-    /// returns.
+    /// returns. Through [io_uring](crate::Options::io_uring) a read of a pipe that waits can be
+    /// cancelled, too.
     ///
     /// # Errors
     /// `EBUSY` when it has begun or has ended; `EINVAL` when the loop has been dropped, `ESTALE` in
@@ -242,6 +332,11 @@ impl Request {
     pub fn cancel(&self) -> Result<()> {
         let lp = self.0.lp.inner();
         lp.usable()?;
+        if let Place::Ring(token) = self.0.place.get() {
+            let mut ring = lp.works.ring.borrow_mut();
+            let was_in_time = ring.get().is_some_and(|ring| ring.cancel(token));
+            return if was_in_time { Ok(()) } else { Err(Error::EBUSY) };
+        }
         let id = self.0.place.get().job().ok_or(Error::EBUSY)?;
         let pool = lp.works.pool(lp)?;
         let job = pool.remove(id).ok_or(Error::EBUSY)?;
@@ -297,6 +392,13 @@ fn begin(
     let inner = lp.inner();
     inner.usable()?;
     let mailbox = inner.works.mailbox(inner)?;
+    let request = register(lp, kind, done);
+    let key = request.key;
+    Ok((Request(request), Completion { key, mailbox }))
+}
+
+fn register(lp: &LoopRef, kind: RequestKind, done: impl FnOnce() + 'static) -> Rc<Inner> {
+    let inner = lp.inner();
     let mut pending = inner.works.pending.borrow_mut();
     let entry = pending.vacant_entry();
     let key = entry.key();
@@ -309,7 +411,34 @@ fn begin(
     });
     entry.insert(Pending { request: request.clone(), done: Box::new(done) });
     inner.count_request(true);
-    Ok((Request(request), Completion { key, mailbox }))
+    request
+}
+
+/// Gives an operation to the loop's ring, which [has room](Requests::has_ring); `finish` owns the
+/// memory that it points to, and answers at once with what the kernel's answer comes to.
+pub(super) fn submit_to_ring<T: Send + 'static>(
+    lp: &LoopRef,
+    kind: RequestKind,
+    submission: &Submission,
+    finish: impl FnOnce(Result<i32>, Answer<T>) + Send + 'static,
+    done: impl FnOnce(T) + 'static,
+) -> Request {
+    let inner = lp.inner();
+    let result = Arc::new(Mutex::new(None));
+    let with_ring = result.clone();
+    let request = register(lp, kind, move || {
+        let result = lock(&result).take();
+        if let Some(result) = result {
+            done(result);
+        }
+    });
+    let answer: Answer<T> = Box::new(move |result| *lock(&with_ring) = Some(result));
+    let finish = Box::new(move |code| finish(code, answer));
+    if let Some(ring) = inner.works.ring.borrow_mut().get() {
+        request.place.set(Place::Ring(ring.push(submission, request.key, finish)));
+    }
+    inner.counters.request(true);
+    Request(request)
 }
 
 /// Ends a request with its result, from any thread.
@@ -344,6 +473,7 @@ pub(super) fn submit<T: Send + 'static>(
     match pool.push(class, Box::new(move |turn| work(turn, answer))) {
         Ok(id) => {
             request.0.place.set(Place::Pool(id));
+            inner.counters.request(false);
             Ok(request)
         }
         Err(error) => {

@@ -13,12 +13,13 @@ use blacklight::{Error, EventLoop, Options, RunMode};
 use crate::support::process::{Scratch, until};
 use crate::support::{isolated, open_fds};
 use crate::tools::finish;
-use crate::{both_ways, on_loop};
+use crate::{both_ways, warm_loop};
 
 /// A loop whose one thread for everything can be held still.
 fn small_loop() -> EventLoop {
     let pool = ThreadPool::builder().threads(1).reserve_for_files(false).build().unwrap();
-    let options = Options { thread_pool: Some(pool), ..Options::from_env().unwrap() };
+    let options =
+        Options { thread_pool: Some(pool), io_uring: false, ..Options::from_env().unwrap() };
     EventLoop::with_options(options).unwrap()
 }
 
@@ -52,8 +53,7 @@ fn after_a_close_every_operation_is_ebadf() {
 #[test]
 fn a_close_waits_for_the_operations_under_way_and_tells_when_it_is_done() {
     isolated(|| {
-        let lp = EventLoop::new().unwrap();
-        on_loop(&lp, fs::stat("/")).unwrap();
+        let lp = warm_loop();
         let (reader, mut writer) = std::io::pipe().unwrap();
         let before = open_fds().len();
         let file = File::from(OwnedFd::from(reader));

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use blacklight::fs::{self, FileKind};
 use blacklight::{Error, EventLoop};
 
-use crate::both_ways;
 use crate::support::process::Scratch;
 use crate::support::{isolated, open_fds};
 use crate::tools::finish;
+use crate::{both_ways, warm_loop};
 
 /// libuv: scandir is sorted, skips `.` and `..`, and tells the types.
 #[test]
@@ -89,9 +89,7 @@ fn reading_no_names_is_einval_and_opening_what_is_none_is_told() {
 #[test]
 fn a_dropped_directory_is_closed_after_its_last_operation() {
     isolated(|| {
-        let lp = EventLoop::new().unwrap();
-        fs::stat("/").start(&lp, |_| {}).unwrap();
-        finish(&lp);
+        let lp = warm_loop();
         let before = open_fds();
         let directory = fs::opendir("/").run().unwrap();
         assert_eq!(open_fds().len(), before.len() + 1);

@@ -11,7 +11,7 @@ use blacklight::{Error, EventLoop};
 use crate::support::process::Scratch;
 use crate::support::{isolated, open_fds};
 use crate::tools::{finish, noise};
-use crate::{both_ways, on_loop};
+use crate::{both_ways, on_loop, warm_loop};
 
 const NEW: OpenFlags = OpenFlags::READ_WRITE.union(OpenFlags::CREATE).union(OpenFlags::TRUNCATE);
 
@@ -191,8 +191,7 @@ fn descriptors_come_and_go_as_they_are() {
 fn a_dropped_file_closes_its_descriptor_and_a_disowned_one_does_not() {
     isolated(|| {
         let before = open_fds();
-        let lp = EventLoop::new().unwrap();
-        on_loop(&lp, fs::stat("/")).unwrap();
+        let lp = warm_loop();
         let with_loop = open_fds();
         let file = on_loop(&lp, fs::open("/dev/null", OpenFlags::READ_ONLY, 0)).unwrap();
         assert_eq!(open_fds().len(), with_loop.len() + 1);

@@ -13,6 +13,8 @@ mod copying;
 mod directories;
 mod files;
 mod paths;
+#[cfg(feature = "io_uring")]
+mod ring;
 mod stat;
 
 use std::cell::RefCell;
@@ -22,6 +24,15 @@ use blacklight::EventLoop;
 use blacklight::fs::Operation;
 
 use tools::finish;
+
+/// A loop that has all its descriptors: those of the pool's results and of the ring.
+fn warm_loop() -> EventLoop {
+    let lp = EventLoop::new().unwrap();
+    on_loop(&lp, blacklight::fs::stat("/")).unwrap();
+    lp.queue_work(|| {}, |_| {}).unwrap();
+    finish(&lp);
+    lp
+}
 
 /// Has an operation done by the loop and returns what came of it.
 fn on_loop<T: Send + 'static>(lp: &EventLoop, operation: Operation<T>) -> T {

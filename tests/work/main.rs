@@ -26,7 +26,8 @@ fn loop_with(threads: usize) -> EventLoop {
 }
 
 fn with_pool(pool: ThreadPool) -> EventLoop {
-    let options = Options { thread_pool: Some(pool), ..Options::from_env().unwrap() };
+    let options =
+        Options { thread_pool: Some(pool), io_uring: false, ..Options::from_env().unwrap() };
     EventLoop::with_options(options).unwrap()
 }
 
