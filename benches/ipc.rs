@@ -6,9 +6,8 @@
 //! the best of three runs, the competitors taking turns, so that what else the machine does hits all
 //! of them: the time from the first send to the answer to the last message. "one way" sends
 //! everything at once; "round trip" waits for each message to come back; "handles" passes
-//! connections, one after the other as the protocol has it, 400 of them or `handles=NUMBER`, which
-//! takes two descriptors each. "floor" is what two programs reach that do nothing but read and write
-//! as many bytes, back and forth.
+//! connections, one after the other as the protocol has it, up to 400 of them. "floor" is what two
+//! programs reach that do nothing but read and write as many bytes, back and forth.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that fails has nothing to say")]
 
@@ -37,9 +36,6 @@ const CHILD: &str = "let left = 0, echo = false; process.on('message', (m, h) =>
     left--;\
     if (echo) process.send(m); else if (left === 0) process.send('done'); });";
 
-/// The connections are made 64 at a time: when a listening socket's backlog (511 in node) overflows,
-/// the kernel drops the last step of connections that are complete for their clients, and some of
-/// them never arrive.
 const PARENT: &str = "\
     const [kind, serialization, count, size] = process.env.BENCH.split(' ');\
     const net = require('net'), N = +count, text = 'x'.repeat(+size);\
@@ -53,13 +49,12 @@ const PARENT: &str = "\
       child.send({ start: N, echo: kind === 'trip' });\
       if (kind === 'handles') {\
         const server = net.createServer({ pauseOnConnect: true }), sockets = [];\
-        let asked = 0; const ask = () => { if (asked++ < N) \
-          net.connect(server.address().port, '127.0.0.1').on('error', () => {}); };\
-        server.on('connection', s => { ask(); sockets.push(s); if (sockets.length < N) return;\
+        server.on('connection', s => { sockets.push(s); if (sockets.length < N) return;\
           const t = process.hrtime.bigint();\
           child.once('message', () => { finish(t); process.exit(); });\
           for (const s of sockets) child.send({ n: 1 }, s); });\
-        server.listen(0, '127.0.0.1', () => { for (let i = 0; i < 64; i++) ask(); });\
+        server.listen(0, '127.0.0.1', () => { for (let i = 0; i < N; i++) \
+          net.connect(server.address().port, '127.0.0.1').on('error', () => {}); });\
       } else if (kind === 'way') {\
         const t = process.hrtime.bigint();\
         child.once('message', () => finish(t));\
@@ -79,12 +74,8 @@ fn main() {
     if std::env::args().any(|arg| arg == "--test") {
         return;
     }
-    let (mut count, mut handles, mut words, mut alone) = (100_000, 400, Vec::new(), false);
+    let (mut count, mut words, mut alone) = (100_000, Vec::new(), false);
     for arg in std::env::args().skip(1).filter(|arg| !arg.starts_with('-')) {
-        if let Some(number) = arg.strip_prefix("handles=") {
-            handles = number.parse().unwrap();
-            continue;
-        }
         match arg.parse() {
             Ok(number) => count = number,
             Err(_) if arg == "alone" => alone = true,
@@ -111,7 +102,7 @@ fn main() {
         }
         let title = format!("{} handles", serialization.name());
         if is_wanted(&title) {
-            line(&title, has_node, "handles", serialization, handles, 0);
+            line(&title, has_node, "handles", serialization, 400.min(count), 0);
         }
     }
 }

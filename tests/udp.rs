@@ -672,3 +672,33 @@ fn a_loop_that_is_dropped_closes_sockets_and_drops_closures() {
     drop(copy);
     UdpSocket::bind(to).expect("the address is free");
 }
+
+#[test]
+fn a_socket_travels_over_a_pipe_and_is_a_handle_there() {
+    let lp = EventLoop::new().unwrap();
+    let (one, other) = Pipe::ipc_pair(&lp).unwrap();
+    let (udp, address) = bound(&lp);
+    let copy = udp.duplicate_fd().unwrap();
+    one.write_with_descriptors("a socket", [copy], |one, _| one.close()).unwrap();
+    udp.close();
+    let log = Log::new();
+    let l = log.clone();
+    other
+        .read_start(move |pipe, read| {
+            let Read::Data(_) = read else { return pipe.close() };
+            assert_eq!(pipe.pending_kind(), Some(blacklight::DescriptorKind::Udp));
+            let received = Udp::new(pipe.event_loop()).unwrap();
+            received.open(pipe.accept_descriptor().unwrap()).unwrap();
+            let l = l.clone();
+            received
+                .recv_start(move |received, read| {
+                    l.add(format!("{}", matches!(read, UdpRead::Data(b"there?", _))));
+                    received.close();
+                })
+                .unwrap();
+            UdpSocket::bind(any4()).unwrap().send_to(b"there?", address).unwrap();
+        })
+        .unwrap();
+    finish(&lp);
+    assert_eq!(log.take(), ["true"]);
+}

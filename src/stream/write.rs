@@ -104,12 +104,12 @@ pub(super) fn start_with(
     if carries && (node.ipc.get().is_none() || total == 0 || descriptors.len() > MOST_DESCRIPTORS) {
         return Err(Error::EINVAL);
     }
-    let writing = writing(node);
-    let id = WriteId(writing.next_id.get());
+    let id = WriteId(node.writing.get().map_or(0, |writing| writing.next_id.get()));
     let mut request = Request { id, bufs, descriptors, total, written: 0, callback };
     let mut outcome = Ok(());
     // A write of no bytes, too, waits for those before it.
-    let waits = !writing.is_idle() || node.has(Flags::CONNECTING);
+    let queued = node.writing.get().is_some_and(|writing| !writing.is_idle());
+    let waits = queued || node.has(Flags::CONNECTING);
     if !waits {
         match write_once(node, std::iter::once(&request)) {
             (Ok(n), _) => {
@@ -125,11 +125,14 @@ pub(super) fn start_with(
             outcome = write_all(node, &mut request);
         }
     }
-    if outcome.is_err() && request.callback.is_none() {
+    let rest = waits || outcome.is_ok() && request.written < total;
+    if request.callback.is_none() && !rest {
+        // Nothing to remember: a stream that only writes so needs no memory for it.
         return outcome.map(|()| id);
     }
+    let writing = writing(node);
     writing.next_id.set(id.0 + 1);
-    if waits || outcome.is_ok() && request.written < total {
+    if rest {
         return enqueue(node, writing, request).map(|()| id);
     }
     if request.callback.is_some() {

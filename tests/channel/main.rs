@@ -7,14 +7,11 @@ mod support;
 #[path = "../support/tools.rs"]
 mod tools;
 
-mod answers;
-mod batch;
 mod bridge;
 mod descriptors;
 mod errors;
 mod handles;
 mod life;
-mod memory;
 mod node_child;
 mod node_parent;
 mod talk;

@@ -1,13 +1,9 @@
 //! A conversation over a channel, and programs of this crate to hold it with.
 
-use std::cell::{Cell, RefCell};
-use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use blacklight::child_process::{
-    Channel, ChannelOptions, Message, Serialization, Value, fork, json,
-};
+use blacklight::child_process::{Channel, Message, Serialization, Value, fork, json};
 use blacklight::prelude::*;
 
 use crate::node_child::options;
@@ -85,65 +81,15 @@ pub(crate) fn node_parent(role: &str, advanced: bool, script: &str) -> Command {
     command
 }
 
-/// Joins two sockets, and loses the first descriptors on the way.
-pub(crate) fn man_in_the_middle(lp: &EventLoop, ends: [OwnedFd; 2], losses: u32) {
-    let ends = ends.map(|socket| {
-        let pipe = Pipe::new_ipc(lp).unwrap();
-        pipe.open(socket).unwrap();
-        pipe
-    });
-    let lost = Rc::new(Cell::new(0));
-    for (from, to) in [(0, 1), (1, 0)] {
-        let (to, lost) = (ends[to].clone(), lost.clone());
-        let read = move |pipe: &Pipe, read: Read<'_>| match read {
-            Read::Data(bytes) => {
-                let mut descriptors = Vec::new();
-                while let Ok(descriptor) = pipe.accept_descriptor() {
-                    descriptors.push(descriptor);
-                }
-                if lost.get() < losses && !descriptors.is_empty() {
-                    descriptors.clear();
-                    lost.set(lost.get() + 1);
-                }
-                let bytes = bytes.to_vec();
-                if descriptors.is_empty() {
-                    to.write_and_forget(bytes).unwrap();
-                } else {
-                    to.write_with_descriptors(bytes, descriptors, |_, _| {}).unwrap();
-                }
-            }
-            Read::Eof | Read::Error(_) => {
-                pipe.close();
-                to.close();
-            }
-        };
-        ends[from].read_start(read).unwrap();
-    }
-}
-
-/// A channel to the parent on whose way the first descriptor is lost.
-#[allow(unsafe_code)]
-fn lossy_channel(lp: &EventLoop) -> Channel {
-    let number = std::env::var("NODE_CHANNEL_FD").unwrap().parse().unwrap();
-    // SAFETY: the parent has made it for this program, which nobody else runs a part of.
-    let parent = unsafe { OwnedFd::from_raw_fd(number) };
-    let (near, far) = UnixStream::pair().unwrap();
-    man_in_the_middle(lp, [parent, far.into()], 1);
-    Channel::open(lp, near, ChannelOptions::default()).unwrap()
-}
-
 /// Not a test: what [`role`] runs.
 #[test]
 fn a_program_of_this_crate() {
     let Ok(role) = std::env::var("BLACKLIGHT_ROLE") else { return };
     crate::support::process::watchdog();
     let lp = EventLoop::new().unwrap();
+    // SAFETY: the only other thread waits for this one.
     #[allow(unsafe_code)]
-    let channel = match role.as_str() {
-        "echo, losing a handle" => lossy_channel(&lp),
-        // SAFETY: the only other thread waits for this one.
-        _ => unsafe { Channel::from_env(&lp) }.unwrap().unwrap(),
-    };
+    let channel = unsafe { Channel::from_env(&lp) }.unwrap().unwrap();
     act(&role, &lp, &channel);
     lp.run(RunMode::Default).unwrap();
     if let Some(code) = role.strip_prefix("leave with ") {
@@ -162,12 +108,6 @@ fn act(role: &str, lp: &EventLoop, channel: &Channel) {
     };
     match role {
         "echo" => channel.on_message(echo),
-        "echo, losing a handle" => channel.on_message(|channel, message| {
-            let kind = message.handle.map(|handle| handle.kind.name());
-            let said = format!("{} with {}", text(&message.value), kind.unwrap_or("nothing"));
-            channel.send(&Value::from(said)).unwrap();
-        }),
-        "megabytes" => crate::memory::exchange(channel),
         "environment" => {
             let names =
                 ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "BLACKLIGHT_CHANNEL"];

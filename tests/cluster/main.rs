@@ -4,12 +4,9 @@
 
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../support/tools.rs"]
-mod tools;
 
 mod bench;
 mod node_primary;
 mod node_workers;
 mod own_workers;
 mod program;
-mod trouble;

@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 use std::net::UdpSocket;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use blacklight::child_process::Value;
@@ -39,11 +38,7 @@ fn is_a_worker_when_a_primary_forks_it() {
     worker.channel().on_message(move |_, message| {
         state.obey(&of, message.value.as_str().unwrap_or_default());
     });
-    // A panic is one worker's trouble, which says so and goes on.
-    while let Err(panic) = catch_unwind(AssertUnwindSafe(|| lp.run(RunMode::Default).unwrap())) {
-        let text = panic.downcast_ref::<&str>().copied().unwrap_or("?");
-        let _gone = worker.send(&Value::from(format!("panic: {text}")));
-    }
+    lp.run(RunMode::Default).unwrap();
     std::process::exit(0);
 }
 
@@ -52,8 +47,6 @@ struct State {
     servers: RefCell<Vec<ClusterServer>>,
     /// Connections that are kept instead of answered.
     kept: RefCell<Option<Vec<Connection>>>,
-    /// The event upon which the callbacks of servers panic.
-    panic_at: RefCell<String>,
 }
 
 impl State {
@@ -68,7 +61,6 @@ impl State {
             "accept" => self.servers.borrow().iter().for_each(|server| server.refuse(false)),
             "close" => self.servers.take().iter().for_each(ClusterServer::close),
             "leave" => worker.disconnect().unwrap(),
-            "panic" => drop(self.panic_at.replace(rest.to_owned())),
             "abort" => std::process::abort(),
             other => panic!("what is {other}?"),
         }
@@ -80,10 +72,6 @@ impl State {
     fn listen(self: &Rc<Self>, worker: &ClusterWorker, address: ListenAddress) {
         let (state, of) = (self.clone(), worker.clone());
         let server = worker.listen(address, move |_, event| match event {
-            ServerEvent::Connection(_) if *state.panic_at.borrow() == "connection" => {
-                panic!("connection");
-            }
-            ServerEvent::Closed if *state.panic_at.borrow() == "closed" => panic!("closed"),
             ServerEvent::Listening(address) => {
                 let port = match address.kind() {
                     ListenKind::Tcp(address) | ListenKind::Udp(address) => address.port(),
@@ -99,8 +87,7 @@ impl State {
             }
             _ => {}
         });
-        // The primary may be gone by now.
-        self.servers.borrow_mut().extend(server);
+        self.servers.borrow_mut().push(server.unwrap());
     }
 
     fn connection(&self, worker: &ClusterWorker, connection: Connection) {

@@ -4,6 +4,7 @@
 
 mod concurrently;
 mod endings;
+mod net;
 #[cfg(feature = "child_process")]
 mod prefork;
 mod program;

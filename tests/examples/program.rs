@@ -43,6 +43,11 @@ pub(crate) struct Watched<'a> {
 }
 
 impl Watched<'_> {
+    /// What it has written to its standard output by now.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(self.bytes).into_owned()
+    }
+
     /// Whether it has written this to its standard output by now.
     pub(crate) fn has_said(&self, text: &str) -> bool {
         String::from_utf8_lossy(self.bytes).contains(text)

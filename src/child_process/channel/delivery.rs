@@ -56,10 +56,9 @@ impl State {
         let Some((check, idle)) = &hooks.0 else { return };
         let state = self.clone();
         let delivering = check.start(move |check| state.deliver(check));
-        // The check phase of this very turn may be still to come, but if a panic has interrupted
-        // the last one, that of the next turn is meant.
-        let woken = idle.start(|_| {});
-        self.scheduled.set(delivering.is_ok() && woken.is_ok());
+        // While it reads, the check phase of this very turn is still to come.
+        let woken = self.reading.get() || idle.start(|_| {}).is_ok();
+        self.scheduled.set(delivering.is_ok() && woken);
     }
 
     fn deliver(self: &Rc<Self>, check: &Check) {
@@ -101,20 +100,12 @@ impl State {
                 }
                 Incoming::Message(message) => self.kept.borrow_mut().push_back(message),
                 Incoming::Internal(message) => {
-                    let stop = OnUnwind::new(|| {
-                        if !self.internal_stays.get() {
-                            drop(self.on_internal.clear());
-                        }
-                    });
+                    let stop = OnUnwind::new(|| drop(self.on_internal.clear()));
                     self.on_internal.call(|callback| callback(&channel, message));
                     stop.passed();
                 }
                 Incoming::Error(error) => {
-                    let stop = OnUnwind::new(|| {
-                        if !self.all_stay.get() {
-                            drop(self.on_error.clear());
-                        }
-                    });
+                    let stop = OnUnwind::new(|| drop(self.on_error.clear()));
                     self.on_error.call(|callback| callback(&channel, error));
                     stop.passed();
                 }
@@ -129,18 +120,19 @@ impl State {
             idle.stop();
         }
         self.scheduled.set(false);
-        incoming::resume(self);
+        if channel.event_loop().is_halted() && self.undecoded.get() {
+            // Whoever halts after each message must not be sent more than it takes.
+            incoming::pause(self);
+        } else {
+            incoming::resume(self);
+        }
         // What the flush has completed.
         self.deliver_soon();
     }
 
     /// Gives a message to whoever listens.
     fn tell(&self, channel: &Channel, message: Message) {
-        let stop = OnUnwind::new(|| {
-            if !self.all_stay.get() {
-                self.stop_listening();
-            }
-        });
+        let stop = OnUnwind::new(|| drop(self.on_message.clear()));
         self.on_message.call(|callback| callback(channel, message));
         stop.passed();
     }
@@ -150,24 +142,21 @@ impl State {
         // As in Node, what nobody listened for in time is lost.
         self.kept.take();
         let after_all = self.after_all.take();
-        // Nothing is to be heard any more; closures often hold the channel itself.
-        let telling = OnUnwind::new(|| self.drop_listeners());
+        let telling = OnUnwind::new(|| drop(self.on_disconnect.clear()));
         // The exit is told even if this panics, in the next turn.
         let after_all = std::cell::Cell::new(after_all);
         let put_back = OnUnwind::new(|| self.after_all.set(after_all.take()));
         self.on_disconnect.call(|callback| callback(channel));
         put_back.passed();
-        drop(telling);
-        if let Some(after_all) = after_all.take() {
-            after_all();
-        }
-    }
-
-    fn drop_listeners(&self) {
+        telling.passed();
+        // Nothing is to be heard any more; closures often hold the channel itself.
         drop(self.on_message.clear());
         drop(self.on_internal.clear());
         drop(self.on_disconnect.clear());
         drop(self.on_error.clear());
+        if let Some(after_all) = after_all.take() {
+            after_all();
+        }
     }
 
     /// Calls `then` once everything that was sent by the other side has been delivered: at the
@@ -187,7 +176,6 @@ impl State {
     fn watch_silence(self: &Rc<Self>) {
         let lp = self.pipe.event_loop().clone();
         let (Ok(idle), Ok(check)) = (Idle::new(&lp), Check::new(&lp)) else {
-            self.set_peer_has_exited();
             if let Some(after_all) = self.after_all.take() {
                 after_all();
             }
@@ -203,7 +191,6 @@ impl State {
             if quiet || state.told.get() || turns > MOST_TURNS {
                 idle.close();
                 check.close();
-                state.set_peer_has_exited();
                 if let Some(after_all) = state.after_all.take() {
                     after_all();
                 }

@@ -79,29 +79,6 @@ impl HandleType {
 }
 
 /// A handle to be sent with a message.
-///
-/// ```
-/// use blacklight::child_process::{HandleType, SendHandle};
-/// use blacklight::{EventLoop, Handle, Stream, Tcp};
-///
-/// let lp = EventLoop::new()?;
-/// let listener = Tcp::new(&lp)?;
-/// listener.bind("127.0.0.1:0".parse()?)?;
-/// listener.listen(16, |_, _| {})?;
-/// // Shared from now on, by whatever name.
-/// let _server = SendHandle::server(&listener)?;
-/// let _native = SendHandle::new(HandleType::Native, std::net::UdpSocket::bind("[::1]:0")?);
-/// let _file = SendHandle::descriptor(std::fs::File::open("/dev/null")?);
-/// // A connection is given away, unless it is kept open.
-/// let peer = listener.local_address()?;
-/// let one = Tcp::new(&lp)?;
-/// one.open(std::net::TcpStream::connect(peer)?)?;
-/// let _copy = SendHandle::socket_kept_open(&one)?;
-/// let _given = SendHandle::socket(&one)?;
-/// assert!(SendHandle::socket(&one).is_err());
-/// listener.close();
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug)]
 pub struct SendHandle {
     pub(super) kind: HandleType,
@@ -283,21 +260,6 @@ impl Tokens {
 }
 
 /// A handle that came with a message.
-///
-/// ```
-/// use blacklight::child_process::{HandleType, ReceivedHandle, cluster};
-/// use blacklight::{Handle, LoopRef, Result};
-///
-/// /// What to do with a handle, in the callback of `Channel::on_message`.
-/// fn take(handle: ReceivedHandle, lp: &LoopRef) -> Result<cluster::Connection> {
-///     println!("a {}", handle.kind.name());
-///     Ok(match handle.kind {
-///         HandleType::Native => cluster::Connection::Pipe(handle.into_pipe(lp)?),
-///         _ => cluster::Connection::Tcp(handle.into_tcp(lp)?),
-///     })
-/// }
-/// # let _ = take;
-/// ```
 #[derive(Debug)]
 pub struct ReceivedHandle {
     /// What the sender says it is.

@@ -17,6 +17,12 @@ use crate::{Handle, Read, Stream};
 
 /// What the pipe has to say.
 pub(super) fn take(state: &Rc<State>, read: Read<'_>) {
+    state.reading.set(true);
+    take_in(state, read);
+    state.reading.set(false);
+}
+
+fn take_in(state: &Rc<State>, read: Read<'_>) {
     match read {
         Read::Data(bytes) => {
             state.heard.set(true);
@@ -79,8 +85,7 @@ pub(super) fn next(state: &Rc<State>) -> Option<Option<Incoming>> {
         return None;
     }
     if state.is_overfull() {
-        state.paused.set(true);
-        state.pipe.read_stop();
+        pause(state);
         return None;
     }
     let next = state.decoder.borrow_mut().next_message();
@@ -99,6 +104,13 @@ pub(super) fn next(state: &Rc<State>) -> Option<Option<Incoming>> {
         state.fail(ChannelError::UnannouncedHandle);
     }
     None
+}
+
+/// Takes no more bytes in until there is a use for them; see [`resume`].
+pub(super) fn pause(state: &State) {
+    if !state.paused.replace(true) {
+        state.pipe.read_stop();
+    }
 }
 
 fn dispatch(state: &Rc<State>, value: Value) -> Option<Incoming> {

@@ -122,12 +122,6 @@ impl Channel {
         &self.0
     }
 
-    /// The listeners are this crate's own, those for internal messages or `all` of them: a panic is
-    /// not theirs but that of a callback which they call, and they stay.
-    pub(in crate::child_process) fn outlive_panics(&self, all: bool) {
-        self.0.outlive_panics(all);
-    }
-
     /// Has `callback` called with each message. Messages that came before there was a callback have
     /// been kept for it.
     pub fn on_message(&self, callback: impl FnMut(&Channel, Message) + 'static) {
@@ -135,27 +129,7 @@ impl Channel {
     }
 
     /// Has `callback` called with each internal message (`cmd` begins with `NODE_`) that the
-    /// channel does not deal with itself: those of Node's cluster, say. There is nobody for them
-    /// while there is no callback: they are not kept.
-    ///
-    /// As with every callback that is called again, a panic ends the listening and drops the
-    /// callback; whoever goes on after one listens anew.
-    ///
-    /// ```
-    /// use blacklight::child_process::{Channel, ChannelOptions, Value};
-    /// use blacklight::{EventLoop, RunMode};
-    ///
-    /// let lp = EventLoop::new()?;
-    /// let (one, other) = std::os::unix::net::UnixStream::pair()?;
-    /// let one = Channel::open(&lp, one, ChannelOptions::default())?;
-    /// let other = Channel::open(&lp, other, ChannelOptions::default())?;
-    /// one.send(&Value::object([("cmd", "NODE_OF_MY_OWN")]))?;
-    /// one.disconnect()?;
-    /// other.on_message(|_, _| unreachable!());
-    /// other.on_internal_message(|_, message| assert!(message.value.get("cmd").is_some()));
-    /// lp.run(RunMode::Default)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// channel does not deal with itself: those of Node's cluster, say.
     pub fn on_internal_message(&self, callback: impl FnMut(&Channel, Message) + 'static) {
         self.0.listen_for_internal(Box::new(callback));
     }
@@ -168,48 +142,12 @@ impl Channel {
 
     /// Has `callback` called when something is wrong with what the other side sends. The channel
     /// closes after most errors; see [`ChannelError`].
-    ///
-    /// ```
-    /// use blacklight::child_process::{Channel, ChannelError, ChannelOptions};
-    /// use blacklight::{EventLoop, RunMode};
-    /// use std::io::Write;
-    ///
-    /// let lp = EventLoop::new()?;
-    /// let (one, mut other) = std::os::unix::net::UnixStream::pair()?;
-    /// let channel = Channel::open(&lp, one, ChannelOptions::default())?;
-    /// channel.on_error(|channel, error| {
-    ///     assert!(matches!(error, ChannelError::Message(_)));
-    ///     assert!(!channel.is_connected());
-    /// });
-    /// other.write_all(b"{oops\n")?;
-    /// lp.run(RunMode::Default)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn on_error(&self, callback: impl FnMut(&Channel, ChannelError) + 'static) {
         self.0.listen_for_errors(Box::new(callback));
     }
 
     /// Ends listening for messages; those that come are kept again, and a child's channel no longer
     /// keeps the loop alive for them.
-    ///
-    /// ```
-    /// use blacklight::child_process::{Channel, ChannelOptions, Value};
-    /// use blacklight::{EventLoop, RunMode};
-    ///
-    /// let lp = EventLoop::new()?;
-    /// let (one, other) = std::os::unix::net::UnixStream::pair()?;
-    /// let one = Channel::open(&lp, one, ChannelOptions::default())?;
-    /// let other = Channel::open(&lp, other, ChannelOptions::default())?;
-    /// (1..=3).try_for_each(|n| one.send(&Value::from(n)).map(drop))?;
-    /// one.disconnect()?;
-    /// // Only the first is wanted; the others are lost when the channel has ended.
-    /// other.on_message(|other, message| {
-    ///     assert_eq!(message.value, Value::from(1));
-    ///     other.ignore_messages();
-    /// });
-    /// lp.run(RunMode::Default)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn ignore_messages(&self) {
         self.0.stop_listening();
     }
@@ -235,28 +173,12 @@ impl Channel {
     ///
     /// # Errors
     /// [`ChannelError::Closed`] when the channel is disconnected, [`ChannelError::Value`] when the
-    /// value cannot be serialized, or is what Node refuses in both serializations: `undefined` or a
-    /// bigint by itself.
+    /// value cannot be serialized.
     pub fn send(&self, message: &Value) -> std::result::Result<bool, ChannelError> {
         outgoing::send(&self.0, message, None, None)
     }
 
     /// As [`Channel::send`]; `callback` is called when the message has been written, or not.
-    ///
-    /// ```
-    /// use blacklight::child_process::{Channel, ChannelOptions, Value};
-    /// use blacklight::{EventLoop, RunMode};
-    ///
-    /// let lp = EventLoop::new()?;
-    /// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
-    /// let channel = Channel::open(&lp, one, ChannelOptions::default())?;
-    /// channel.send_with(&Value::from("last words"), |channel, result| {
-    ///     assert_eq!(result, Ok(()));
-    ///     channel.disconnect().unwrap();
-    /// })?;
-    /// lp.run(RunMode::Default)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     /// As [`Channel::send`].
@@ -270,29 +192,6 @@ impl Channel {
 
     /// Sends a message with a handle. Until the other side has acknowledged it, everything sent
     /// after it waits, as in Node.
-    ///
-    /// `callback` is called when the other side has the handle, or will not get it: with
-    /// `EREMOTEIO` when it had the message but no descriptor (a connection is sent four times
-    /// before), `EPIPE` when the channel ended without an answer, and with what writing said. Node
-    /// calls back when the message has been written, and says nothing of a handle that is lost.
-    ///
-    /// ```
-    /// use blacklight::child_process::{Channel, ChannelOptions, SendHandle, Value};
-    /// use blacklight::{EventLoop, RunMode};
-    ///
-    /// let lp = EventLoop::new()?;
-    /// let (one, other) = std::os::unix::net::UnixStream::pair()?;
-    /// let one = Channel::open(&lp, one, ChannelOptions::default())?;
-    /// let other = Channel::open(&lp, other, ChannelOptions::default())?;
-    /// let server = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// one.send_handle(&Value::from("serve"), SendHandle::from(server), |one, result| {
-    ///     assert_eq!(result, Ok(()));
-    ///     one.disconnect().unwrap();
-    /// })?;
-    /// other.on_message(|_, message| assert!(message.handle.is_some()));
-    /// lp.run(RunMode::Default)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     /// As [`Channel::send`]; [`ChannelError::Handle`] when the other side, if it is a node, could
@@ -309,9 +208,7 @@ impl Channel {
     /// Closes the channel when everything sent before has been written and acknowledged. From now
     /// on nothing can be sent.
     ///
-    /// Unlike Node, which throws away what it could not write at once, nothing is lost. But after
-    /// the exit of the process that [`fork`](super::fork()) started nobody is waited for: whoever
-    /// holds the other end then gets what the socket takes at once.
+    /// Unlike Node, which throws away what it could not write at once, nothing is lost.
     ///
     /// # Errors
     /// [`ChannelError::Closed`] when it is closed, or has been told to close.
@@ -356,20 +253,6 @@ impl Channel {
     }
 
     /// Keeps the loop alive for this channel, from now on whatever is listened to.
-    ///
-    /// ```
-    /// use blacklight::child_process::{Channel, ChannelOptions};
-    /// use blacklight::{EventLoop, RunMode};
-    ///
-    /// let lp = EventLoop::new()?;
-    /// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
-    /// let channel = Channel::open(&lp, one, ChannelOptions::default())?;
-    /// channel.unreference();
-    /// assert!(!lp.run(RunMode::NoWait)?, "nothing keeps the loop alive");
-    /// channel.reference();
-    /// assert!(lp.run(RunMode::NoWait)?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn reference(&self) {
         self.0.set_reference(true);
     }
@@ -386,7 +269,6 @@ impl Channel {
     }
 
     /// Whether the other side has said that it is this crate, so that any descriptor may travel.
-    /// Only a child that [`fork`](super::fork()) has started says so.
     #[must_use]
     pub fn peer_is_blacklight(&self) -> bool {
         self.0.peer_is_blacklight()

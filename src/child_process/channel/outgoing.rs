@@ -2,15 +2,15 @@
 //! behind it.
 //!
 //! Invariants: from the sending of a handle to its answer everything but answers waits, in order;
-//! a handle's descriptor is kept until the answer, so that it can be sent again, and so is its
-//! callback, which is called with what came of it; nothing is written after a disconnection.
+//! a handle's descriptor is kept until the answer, so that it can be sent again; nothing is written
+//! after a disconnection.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use super::super::value::{CodecError, Value};
+use super::super::value::Value;
 use super::handle::{HandleType, SendHandle};
 use super::outbox::{self, Outbox};
 use super::state::{ChannelError, Incoming, State};
@@ -34,16 +34,6 @@ struct UnderWay {
     /// To be sent again, if it is of a kind that is.
     again: Option<(Rc<[u8]>, OwnedFd)>,
     sent_again: u32,
-    callback: Option<Callback>,
-}
-
-impl UnderWay {
-    /// There is an answer, or there will be none.
-    fn finish(self, state: &Rc<State>, result: Result<()>) {
-        if let Some(callback) = self.callback {
-            state.file(Incoming::Sent(callback, result));
-        }
-    }
 }
 
 #[derive(Default)]
@@ -61,10 +51,7 @@ impl Outgoing {
     /// The channel is over: what waits is called back with an error.
     pub(super) fn abandon(&self, state: &Rc<State>) {
         self.outbox.abandon(state);
-        let under_way = self.under_way.take();
-        if let Some(under_way) = under_way {
-            under_way.finish(state, Err(Error::EPIPE));
-        }
+        drop(self.under_way.take());
         let waiting = self.waiting.take();
         self.waiting_bytes.set(0);
         for callback in waiting.into_iter().filter_map(|waiting| waiting.callback) {
@@ -88,15 +75,8 @@ impl Outgoing {
         self.finish_if_idle(state);
     }
 
-    pub(super) fn finish_if_idle(&self, state: &Rc<State>) {
-        if !self.finishing.get() || state.pipe.is_closing() {
-            return;
-        }
-        if state.peer_has_exited() {
-            // Whoever holds the other end now, it is not who all this was for.
-            outbox::flush(state);
-            state.end();
-        } else if self.is_free() {
+    fn finish_if_idle(&self, state: &Rc<State>) {
+        if self.finishing.get() && self.is_free() && !state.pipe.is_closing() {
             outbox::flush(state);
             let ending = state.clone();
             // Shutting down waits for the queue.
@@ -117,16 +97,6 @@ pub(super) fn send(
 ) -> std::result::Result<bool, ChannelError> {
     if !state.is_connected() {
         return Err(ChannelError::Closed);
-    }
-    // Node's rule for both serializations, though V8's could carry them.
-    let refused = match message {
-        Value::Undefined => Some("undefined is no message"),
-        Value::BigInt(_) => Some("a bigint alone is no message"),
-        Value::Cycle(_) => Some("a reference without its object"),
-        _ => None,
-    };
-    if let Some(why) = refused {
-        return Err(ChannelError::Value(CodecError::Unsendable(why)));
     }
     let handle = match handle {
         Some(handle) if state.peer_is_blacklight() => Some(handle),
@@ -182,49 +152,48 @@ fn start(state: &Rc<State>, message: Waiting) {
         return;
     };
     if !kind.is_retried() {
-        let under_way = UnderWay { again: None, sent_again: 0, callback };
-        write_handle(state, under_way, Buf::from(frame), descriptor);
+        let under_way = UnderWay { again: None, sent_again: 0 };
+        write_handle(state, under_way, Buf::from(frame), descriptor, callback);
         return;
     }
     match descriptor.try_clone() {
         Ok(copy) => {
             let frame: Rc<[u8]> = frame.into();
-            let again = Some((frame.clone(), descriptor));
-            let under_way = UnderWay { again, sent_again: 0, callback };
-            write_handle(state, under_way, Buf::from(frame), copy);
+            let under_way = UnderWay { again: Some((frame.clone(), descriptor)), sent_again: 0 };
+            write_handle(state, under_way, Buf::from(frame), copy, callback);
         }
         Err(error) => outbox::done(state, callback.into_iter().collect(), Err(error.into())),
     }
 }
 
 /// Writes a handle, behind everything that was sent before it.
-fn write_handle(state: &Rc<State>, under_way: UnderWay, frame: Buf, descriptor: OwnedFd) {
+fn write_handle(
+    state: &Rc<State>,
+    under_way: UnderWay,
+    frame: Buf,
+    descriptor: OwnedFd,
+    callback: Option<Callback>,
+) {
     outbox::flush(state);
     if state.pipe.is_closing() {
-        under_way.finish(state, Err(Error::EPIPE));
+        outbox::done(state, callback.into_iter().collect(), Err(Error::EPIPE));
         return;
     }
     state.outgoing.under_way.replace(Some(under_way));
-    let writing = state.clone();
+    // Should the pipe refuse, the callback is still there.
+    let callback = Rc::new(Cell::new(callback));
+    let (later, writing) = (callback.clone(), state.clone());
     let written = state.pipe.write_with_descriptors(frame, [descriptor], move |pipe, written| {
+        let callback = later.take();
         match written.result {
-            // What comes of it, the answer will say.
-            Ok(()) => {}
             Err(error) if written.bytes == 0 && !pipe.is_closing() && !is_end(error) => {
-                // Too many descriptors are in flight, say: there will be no answer.
-                answered(&writing, Err(error));
+                never_left(&writing, callback, error);
             }
-            Err(error) => {
-                let under_way = writing.outgoing.under_way.take();
-                if let Some(under_way) = under_way {
-                    under_way.finish(&writing, Err(error));
-                }
-                outbox::done(&writing, Vec::new(), Err(error));
-            }
+            result => outbox::done(&writing, callback.into_iter().collect(), result),
         }
     });
     if let Err(error) = written {
-        answered(state, Err(error));
+        never_left(state, callback.take(), error);
     }
 }
 
@@ -233,24 +202,28 @@ fn is_end(error: Error) -> bool {
     matches!(error, Error::EPIPE | Error::ECONNRESET)
 }
 
-/// The handle that is under way is there, or will never be: what waits goes on.
-fn answered(state: &Rc<State>, result: Result<()>) {
-    // An answer that was not asked for is what a node sends for a message that it has unwrapped
-    // twice.
-    let under_way = state.outgoing.under_way.take();
-    if let Some(under_way) = under_way {
-        under_way.finish(state, result);
-        next(state);
+/// Nothing of a handle's message has been written, because too many descriptors are in flight, say:
+/// there will be no answer, and what waits goes on.
+fn never_left(state: &Rc<State>, callback: Option<Callback>, error: Error) {
+    drop(state.outgoing.under_way.take());
+    if let Some(callback) = callback {
+        state.file(Incoming::Sent(callback, Err(error)));
     }
+    next(state);
 }
 
 /// The other side has the handle.
 pub(super) fn acknowledged(state: &Rc<State>) {
-    answered(state, Ok(()));
+    // One that was not asked for is what a node sends for a message that it has unwrapped twice.
+    let answered = state.outgoing.under_way.take();
+    if answered.is_some() {
+        drop(answered);
+        next(state);
+    }
 }
 
 /// The other side has the message but no handle: a connection is sent again, three times at most;
-/// anything else is lost, as in Node, but the sender is told.
+/// anything else is lost, as in Node.
 pub(super) fn refused(state: &Rc<State>) {
     let Some(mut under_way) = state.outgoing.under_way.take() else { return };
     let again = match &under_way.again {
@@ -262,12 +235,9 @@ pub(super) fn refused(state: &Rc<State>) {
     match again {
         Some((frame, copy)) => {
             under_way.sent_again += 1;
-            write_handle(state, under_way, Buf::from(frame), copy);
+            write_handle(state, under_way, Buf::from(frame), copy, None);
         }
-        None => {
-            under_way.finish(state, Err(Error::EREMOTEIO));
-            next(state);
-        }
+        None => next(state),
     }
 }
 

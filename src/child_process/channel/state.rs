@@ -109,14 +109,9 @@ pub(crate) struct State {
     /// Listening has been overridden by `reference` or `unreference`.
     fixed_reference: Cell<bool>,
     child: Cell<bool>,
-    /// The process that this channel was made with has ended, and what it sent has been delivered.
-    peer_exited: Cell<bool>,
     blacklight: Cell<bool>,
     /// Bytes arrived since this was last looked at.
     pub(super) heard: Cell<bool>,
-    /// Listeners that a panic does not end: see [`Channel::outlive_panics`].
-    pub(super) internal_stays: Cell<bool>,
-    pub(super) all_stay: Cell<bool>,
     pub(super) on_message: Slot<MessageCallback>,
     pub(super) on_internal: Slot<MessageCallback>,
     pub(super) on_disconnect: Slot<dyn FnMut(&Channel)>,
@@ -125,6 +120,8 @@ pub(crate) struct State {
     /// A delivery will come by itself.
     pub(super) scheduled: Cell<bool>,
     pub(super) delivering: Cell<bool>,
+    /// Inside the pipe's read callback.
+    pub(super) reading: Cell<bool>,
     /// Called once everything that was sent before the other side's end has been delivered.
     pub(super) after_all: Cell<Option<Box<dyn FnOnce()>>>,
 }
@@ -148,11 +145,8 @@ impl State {
             told: Cell::new(false),
             fixed_reference: Cell::new(false),
             child: Cell::new(false),
-            peer_exited: Cell::new(false),
             blacklight: Cell::new(false),
             heard: Cell::new(false),
-            internal_stays: Cell::new(false),
-            all_stay: Cell::new(false),
             on_message: Slot::empty(),
             on_internal: Slot::empty(),
             on_disconnect: Slot::empty(),
@@ -160,6 +154,7 @@ impl State {
             hooks: RefCell::default(),
             scheduled: Cell::new(false),
             delivering: Cell::new(false),
+            reading: Cell::new(false),
             after_all: Cell::new(None),
         });
         Ok(state)
@@ -179,21 +174,6 @@ impl State {
 
     pub(super) fn is_connected(&self) -> bool {
         self.connected.get()
-    }
-
-    pub(super) fn outlive_panics(&self, all: bool) {
-        self.internal_stays.set(true);
-        self.all_stay.set(all);
-    }
-
-    pub(super) fn peer_has_exited(&self) -> bool {
-        self.peer_exited.get()
-    }
-
-    /// Nothing that is under way will be answered any more.
-    pub(super) fn set_peer_has_exited(self: &Rc<Self>) {
-        self.peer_exited.set(true);
-        self.outgoing.finish_if_idle(self);
     }
 
     pub(super) fn peer_is_blacklight(&self) -> bool {

@@ -38,9 +38,6 @@ pub enum ListenKind {
 ///
 /// let address = ListenAddress::tcp("127.0.0.1:0".parse()?).backlog(16);
 /// assert!(matches!(address.kind(), ListenKind::Tcp(address) if address.port() == 0));
-/// let _ipv6_alone = ListenAddress::any(8000).only_v6();
-/// let _open_to_all = ListenAddress::path("/run/server").for_all_users();
-/// let _shared_port = ListenAddress::udp("127.0.0.1:0".parse()?).reuse_address();
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -76,7 +76,10 @@ impl Core {
     }
 
     fn emit(self: &Rc<Self>, worker: &Worker, event: ClusterEvent) {
-        let stop = OnUnwind::new(|| drop(self.on_event.clear()));
+        let stop = OnUnwind::new(|| {
+            drop(self.on_event.clear());
+            let _closed = worker.channel().disconnect();
+        });
         let primary = Primary::from_core(self.clone());
         self.on_event.call(|callback| callback(&primary, worker, event));
         stop.passed();
@@ -94,7 +97,6 @@ impl Core {
         let worker = Worker::new(id, process, channel, Rc::downgrade(self));
         self.workers.borrow_mut().insert(id, worker.clone());
         let channel = worker.channel();
-        channel.outlive_panics(true);
         let (core, of) = (self.clone(), worker.clone());
         channel.on_internal_message(move |_, message| core.internal(&of, &message.value));
         let (core, of) = (self.clone(), worker.clone());

@@ -10,7 +10,7 @@ use super::super::value::Value;
 use super::core::Core;
 use super::server::{Server, Waiting};
 use super::worker::Worker;
-use crate::{Error, Handle, Timer};
+use crate::{Handle, Timer};
 
 /// Milliseconds until a connection that every worker refused is offered again: often enough that
 /// nobody notices, rarely enough that a full cluster is not kept busy refusing.
@@ -59,15 +59,12 @@ impl Core {
         let (core, of) = (Rc::downgrade(self), worker.clone());
         let handle = SendHandle::new(HandleType::Native, copy);
         let sent = worker.send_handle(&message, handle, move |_, result| {
-            let (Err(error), Some(core)) = (result, core.upgrade()) else { return };
-            match error {
-                // The worker had no room for the descriptor: it is one for another worker.
-                Error::EREMOTEIO => core.answered(&of, number, false),
+            if let (Err(_), Some(core)) = (result, core.upgrade())
+                && of.is_connected()
+            {
                 // It never left, and the reason (descriptors have run out) is none to try again
-                // at once.
-                _ if of.is_connected() => core.lost(number),
-                // The end of a channel is dealt with when it is told.
-                _ => {}
+                // at once. The end of a channel is dealt with when it is told.
+                core.lost(number);
             }
         });
         if sent.is_err() {

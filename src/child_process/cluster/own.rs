@@ -49,9 +49,8 @@ pub(super) struct Own {
 /// The value is a reference. As in Node, the loop runs on until the worker is disconnected.
 ///
 /// ```
+/// use blacklight::EventLoop;
 /// use blacklight::child_process::cluster::{ClusterWorker, ListenAddress, ServerEvent};
-/// use blacklight::child_process::{Channel, ChannelOptions};
-/// use blacklight::{EventLoop, RunMode};
 ///
 /// let lp = EventLoop::new()?;
 /// // SAFETY: the program has no other thread yet.
@@ -64,17 +63,6 @@ pub(super) struct Own {
 /// } else {
 ///     println!("this process is nobody's worker");
 /// }
-///
-/// // Over a channel that came some other way; nobody answers on this one.
-/// let (one, primary) = std::os::unix::net::UnixStream::pair()?;
-/// let worker = ClusterWorker::over(Channel::open(&lp, one, ChannelOptions::default())?, 7);
-/// worker.send(&"hello".into())?;
-/// worker.on_disconnect(|worker, expected| {
-///     assert!(worker.servers().is_empty() && !expected);
-/// });
-/// drop(primary);
-/// lp.run(RunMode::Default)?;
-/// assert!(worker.id() == 7 && worker.disconnect().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -114,7 +102,6 @@ impl ClusterWorker {
             leaving: Cell::new(false),
             on_disconnect: Slot::empty(),
         });
-        own.channel.outlive_panics(false);
         let listening = own.clone();
         own.channel.on_internal_message(move |_, message| listening.internal(message));
         let listening = own.clone();
@@ -263,21 +250,11 @@ impl Own {
             Some("newconn") => self.connection(&value, handle),
             Some("disconnect") => {
                 self.leaving.set(true);
-                self.leave();
+                self.close_servers();
+                self.close_channel();
             }
             _ => {}
         }
-    }
-
-    /// Closes everything, though a callback that hears of it may panic.
-    fn leave(self: &Rc<Self>) {
-        let goes_on = OnUnwind::new(|| {
-            let own = self.clone();
-            self.soon(move || own.leave());
-        });
-        self.close_servers();
-        goes_on.passed();
-        self.close_channel();
     }
 
     fn close_channel(&self) {
@@ -379,25 +356,12 @@ impl Own {
 
     fn disconnected(self: &Rc<Self>) {
         let expected = self.leaving.replace(true);
-        self.tell_end(expected);
-    }
-
-    /// Tells everybody who listens, though one of them may panic.
-    fn tell_end(self: &Rc<Self>, expected: bool) {
-        let goes_on = OnUnwind::new(|| {
-            let own = self.clone();
-            self.soon(move || own.tell_end(expected));
-        });
         self.close_servers();
-        loop {
-            let number = self.awaiting.borrow().keys().next().copied();
-            let Some(number) = number else { break };
-            let awaiting = self.awaiting.borrow_mut().remove(&number);
-            if let Some(Awaiting::Server(server)) = awaiting {
+        for (_, awaiting) in self.awaiting.take() {
+            if let Awaiting::Server(server) = awaiting {
                 server.fail(Error::ENOTCONN);
             }
         }
-        goes_on.passed();
         let worker = ClusterWorker(self.clone());
         let over = OnUnwind::new(|| drop(self.on_disconnect.clear()));
         self.on_disconnect.call(|callback| callback(&worker, expected));

@@ -55,12 +55,8 @@ struct Inner {
 /// let primary = Primary::new(&lp, ClusterOptions::new(Command::new("true")));
 /// let worker = primary.fork()?;
 /// assert_eq!((worker.id(), worker.state()), (1, WorkerState::Started));
-/// assert!(worker.is_connected() && worker.process().pid() > 0);
-/// worker.on_message(|worker, message| println!("{}: {:?}", worker.id(), message.value));
-/// worker.send(&"hello".into())?;
 /// lp.run(RunMode::Default)?;
 /// assert_eq!(worker.state(), WorkerState::Dead);
-/// assert!(!worker.exited_after_disconnect() && worker.disconnect().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -177,7 +173,10 @@ impl Worker {
         if !self.0.on_message.is_set() {
             return Some(message);
         }
-        let stop = OnUnwind::new(|| drop(self.0.on_message.clear()));
+        let stop = OnUnwind::new(|| {
+            drop(self.0.on_message.clear());
+            let _closed = self.0.channel.disconnect();
+        });
         self.0.on_message.call(|callback| callback(self, message));
         stop.passed();
         None
