@@ -1,12 +1,13 @@
 //! Sockets whose messages have boundaries: the core of [`Udp`](crate::Udp),
 //! [`UnixDatagram`](crate::UnixDatagram) and [`SeqPacket`](crate::SeqPacket).
 //!
-//! `receive` and `send` are the two directions; this file has the state and the events of the
+//! `receive` and `send` are the two directions, `report` tells of sends that are over; this file has the state and the events of the
 //! descriptor. Invariants: the descriptor is watched for exactly what is wanted of it; the watch
 //! ends before the descriptor is closed; the handle is active while it receives or has sends that
 //! have not been reported (libuv's rule).
 
 mod receive;
+mod report;
 mod send;
 pub(crate) mod unix;
 
@@ -19,9 +20,8 @@ use bitflags::bitflags;
 pub(crate) use receive::{
     Event, EventInto, LoopBuffer, Receiver, Supplied, start as recv_start, stop as recv_stop,
 };
-pub(crate) use send::{
-    Request, SendCallback, SendControl, check_slices, connected, may_try, shutdown, start, try_many,
-};
+pub(crate) use report::{connected, shutdown};
+pub(crate) use send::{Request, SendCallback, SendControl, check_slices, may_try, start, try_many};
 
 use crate::error::{Error, Result};
 use crate::event_loop::{LoopRef, WatcherKey};
@@ -44,8 +44,6 @@ bitflags! {
         const SHUT = 32;
         /// Messages come over a connection, which has an end.
         const HAS_END = 64;
-        /// Bound to a path, which goes with the handle.
-        const OWNS_PATH = 128;
     }
 }
 
@@ -59,6 +57,7 @@ pub(crate) struct DatagramNode {
     /// How often receiving was started, so that a batch ends with the closure it was for.
     starts: Cell<u32>,
     sending: OnceCell<Box<Sending>>,
+    /// Bound to, and removed with the handle.
     path: Cell<Option<Box<[u8]>>>,
 }
 
@@ -131,12 +130,10 @@ impl DatagramNode {
     /// Remembers the path to remove when the handle is closed.
     pub(crate) fn own_path(&self, path: &[u8]) {
         self.path.set(Some(path.into()));
-        self.put(Flags::OWNS_PATH, true);
     }
 
     fn remove_path(&self) {
-        if self.has(Flags::OWNS_PATH)
-            && let Some(path) = self.path.take()
+        if let Some(path) = self.path.take()
             // In a forked child the path is the parent's, which goes on using it.
             && self.base.lp().inner().is_ours()
         {
@@ -232,7 +229,7 @@ impl Node for DatagramNode {
 
     /// Completed requests have their turn.
     fn work(self: Rc<Self>) {
-        send::report(&self);
+        report::report(&self);
     }
 
     fn stop(&self) {
@@ -250,7 +247,7 @@ impl Node for DatagramNode {
     }
 
     fn finish_close(self: Rc<Self>) {
-        send::cancel_all(&self);
+        report::cancel_all(&self);
     }
 }
 

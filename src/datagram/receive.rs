@@ -4,6 +4,7 @@
 //! stopped it, closed it, or started it again with another closure. Messages of a batch that wait
 //! then are lost, as datagrams may be.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -141,18 +142,22 @@ impl<F: FnMut(&Rc<DatagramNode>, Event<'_>)> LoopBuffer<F> {
 }
 
 /// Receives into buffers that the user supplies.
-pub(crate) struct Supplied<S, F> {
+pub(crate) struct Supplied<B, S, F> {
     supply: S,
     callback: F,
+    buffers: PhantomData<fn() -> B>,
 }
 
-impl<S, F> Supplied<S, F> {
-    pub(crate) fn new(supply: S, callback: F) -> Supplied<S, F> {
-        Supplied { supply, callback }
+impl<B, S, F> Supplied<B, S, F>
+where
+    S: FnMut(&Rc<DatagramNode>, usize) -> B,
+{
+    pub(crate) fn new(supply: S, callback: F) -> Supplied<B, S, F> {
+        Supplied { supply, callback, buffers: PhantomData }
     }
 }
 
-impl<B, S, F> Receiver for SuppliedInto<B, S, F>
+impl<B, S, F> Receiver for Supplied<B, S, F>
 where
     B: AsMut<[u8]>,
     S: FnMut(&Rc<DatagramNode>, usize) -> B,
@@ -161,16 +166,16 @@ where
     fn receive(&mut self, node: &Rc<DatagramNode>, queue: bool) -> Outcome {
         let lp = node.base.lp().inner();
         let start = node.starts.get();
-        let mut buffer = (self.0.supply)(node, MESSAGE_SIZE);
+        let mut buffer = (self.supply)(node, MESSAGE_SIZE);
         lp.counters.callback();
         let size = buffer.as_mut().len();
         // Supplying is code of the user's, which may have stopped the socket.
         if !still_goes_on(node, start) {
-            (self.0.callback)(node, EventInto::Unused(buffer));
+            (self.callback)(node, EventInto::Unused(buffer));
             return Outcome::Nothing;
         }
         if size == 0 {
-            (self.0.callback)(node, EventInto::Error(Error::ENOBUFS, Some(buffer)));
+            (self.callback)(node, EventInto::Error(Error::ENOBUFS, Some(buffer)));
             return Outcome::Nothing;
         }
         if node.has(Flags::BATCHES) {
@@ -179,12 +184,12 @@ where
         match node.with_fd(|fd| datagram::receive(fd, buffer.as_mut(), queue)) {
             Ok(received) if is_end(node, &received) => {
                 leave(node);
-                (self.0.callback)(node, EventInto::End(buffer));
+                (self.callback)(node, EventInto::End(buffer));
                 Outcome::Nothing
             }
             Ok(received) => {
                 let length = received.bytes.min(size);
-                (self.0.callback)(node, EventInto::Message(buffer, length, received));
+                (self.callback)(node, EventInto::Message(buffer, length, received));
                 Outcome::More(1)
             }
             Err(error) => self.fail(node, error, buffer),
@@ -192,24 +197,15 @@ where
     }
 }
 
-/// A [`Supplied`] that knows what its buffers are.
-pub(crate) struct SuppliedInto<B, S, F>(Supplied<S, F>, std::marker::PhantomData<fn() -> B>);
-
-impl<S, F> Supplied<S, F> {
-    pub(crate) fn of<B>(self) -> SuppliedInto<B, S, F> {
-        SuppliedInto(self, std::marker::PhantomData)
-    }
-}
-
-impl<B, S, F> SuppliedInto<B, S, F>
+impl<B, S, F> Supplied<B, S, F>
 where
     B: AsMut<[u8]>,
     F: FnMut(&Rc<DatagramNode>, EventInto<'_, B>),
 {
     fn fail(&mut self, node: &Rc<DatagramNode>, error: Error, buffer: B) -> Outcome {
         match error {
-            Error::EAGAIN => (self.0.callback)(node, EventInto::Unused(buffer)),
-            error => (self.0.callback)(node, EventInto::Error(error, Some(buffer))),
+            Error::EAGAIN => (self.callback)(node, EventInto::Unused(buffer)),
+            error => (self.callback)(node, EventInto::Error(error, Some(buffer))),
         }
         Outcome::Nothing
     }
@@ -231,10 +227,10 @@ where
             }
             let from = at * MESSAGE_SIZE;
             let range = from..from + message.bytes.min(MESSAGE_SIZE);
-            (self.0.callback)(node, EventInto::Piece(&mut buffer, range, message));
+            (self.callback)(node, EventInto::Piece(&mut buffer, range, message));
         }
         // Whoever supplied it gets it back, whatever has become of the rest.
-        (self.0.callback)(node, EventInto::Unused(buffer));
+        (self.callback)(node, EventInto::Unused(buffer));
         if count < room.min(MESSAGES_PER_CALL) { Outcome::Nothing } else { Outcome::More(count) }
     }
 }

@@ -7,13 +7,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use super::report::report;
 use super::{DatagramNode, Flags};
 use crate::error::{Error, Result};
 use crate::event_loop::WatcherKey;
-use crate::handle::{HandleKind, OnUnwind};
+use crate::handle::HandleKind;
 use crate::stream::Bufs;
 use crate::sys::control::Control;
 use crate::sys::datagram::{self, MESSAGES_PER_CALL, Name, Outgoing};
@@ -42,13 +43,13 @@ pub(crate) struct Request {
 }
 
 /// A request in the queue; `total` bytes of it count until it is reported.
-struct Queued {
-    request: Request,
-    total: usize,
+pub(super) struct Queued {
+    pub(super) request: Request,
+    pub(super) total: usize,
 }
 
 /// What is over and to be reported.
-enum Done {
+pub(super) enum Done {
     Send(Option<SendCallback>, usize, Result<()>),
     /// A connect: its outcome.
     Connect(SendCallback, Result<()>),
@@ -57,18 +58,20 @@ enum Done {
 /// The sending side.
 #[derive(Default)]
 pub(crate) struct Sending {
-    queue: RefCell<VecDeque<Queued>>,
-    done: RefCell<VecDeque<Done>>,
-    bytes: Cell<usize>,
-    count: Cell<usize>,
+    pub(super) queue: RefCell<VecDeque<Queued>>,
+    pub(super) done: RefCell<VecDeque<Done>>,
+    pub(super) bytes: Cell<usize>,
+    pub(super) count: Cell<usize>,
     /// Waits for the queue to run empty.
-    shutdown: Cell<Option<SendCallback>>,
+    pub(super) shutdown: Cell<Option<SendCallback>>,
     /// The first error of a send that nobody waited for.
-    error: Cell<Option<Error>>,
+    pub(super) error: Cell<Option<Error>>,
     /// A socket connected to whom the first message of the queue is for, which is watched for room:
     /// a Unix socket without a peer calls itself writable whatever the receiver's queue is like.
     peer_watch: Cell<Option<OwnedFd>>,
     peer_watcher: Cell<Option<WatcherKey>>,
+    /// The queue is to be tried in the pending phase, whatever is watched.
+    pub(super) again: Cell<bool>,
 }
 
 impl Sending {
@@ -81,7 +84,7 @@ impl Sending {
 }
 
 impl DatagramNode {
-    fn sending(&self) -> &Sending {
+    pub(super) fn sending(&self) -> &Sending {
         self.sending.get_or_init(Box::default)
     }
 
@@ -238,7 +241,7 @@ fn begin(node: &DatagramNode, sending: &Sending, total: usize) {
 }
 
 /// A request does not count any more. The caller refers to the handle.
-fn end(node: &DatagramNode, sending: &Sending, total: usize) {
+pub(super) fn end(node: &DatagramNode, sending: &Sending, total: usize) {
     sending.bytes.set(sending.bytes.get() - total);
     sending.count.set(sending.count.get() - 1);
     node.update_active();
@@ -277,9 +280,9 @@ fn watch_peer(node: &DatagramNode, sending: &Sending, name: &Name) -> Result<()>
     let Name::Unix(path) = name else { return node.watch() };
     let probe = unix_socket::socket_of(libc::SOCK_DGRAM)?;
     let lp = node.base.lp().inner();
-    use std::os::fd::AsFd;
     if unix_socket::connect(probe.as_fd(), path).is_err() {
         // The receiver is gone, or will not have it: sending again tells.
+        sending.again.set(true);
         lp.enqueue_pending(&node.base);
         return Ok(());
     }
@@ -297,7 +300,7 @@ pub(super) fn ready(node: &Rc<DatagramNode>) {
     }
 }
 
-fn flush(node: &Rc<DatagramNode>, sending: &Sending) {
+pub(super) fn flush(node: &Rc<DatagramNode>, sending: &Sending) {
     if !node.has(Flags::WANTS_ROOM) {
         return;
     }
@@ -343,107 +346,6 @@ fn flush(node: &Rc<DatagramNode>, sending: &Sending) {
             sending.done.borrow_mut().push_back(failed);
         }
     }
-}
-
-/// Calls the callbacks of what is done by now.
-pub(super) fn report(node: &Rc<DatagramNode>) {
-    let Some(sending) = node.sending.get() else { return };
-    if node.has(Flags::WANTS_ROOM) && !node.waits_for_peer() && node.watcher.get().is_none() {
-        // The receiver could not be watched.
-        flush(node, sending);
-    }
-    let again = OnUnwind::new(|| node.base.lp().inner().enqueue_pending(&node.base));
-    // What the callbacks complete is for the next round.
-    let round = sending.done.borrow().len();
-    for _ in 0..round {
-        let done = sending.done.borrow_mut().pop_front();
-        let Some(done) = done else { break };
-        call(node, sending, done);
-    }
-    let idle = sending.count.get() == 0 && sending.done.borrow().is_empty();
-    if idle
-        && !node.base.is_closing()
-        && let Some(callback) = sending.shutdown.take()
-    {
-        let result = node.with_fd(unix_socket::shutdown_write);
-        call(node, sending, Done::Connect(callback, result));
-    }
-    again.passed();
-}
-
-/// Ends a request and calls its callback, unless the loop is halted.
-fn call(node: &Rc<DatagramNode>, sending: &Sending, done: Done) {
-    let (callback, result) = match done {
-        Done::Send(callback, total, result) => {
-            if callback.is_none()
-                && let Err(error) = result
-                && sending.error.get().is_none()
-            {
-                sending.error.set(Some(error));
-            }
-            end(node, sending, total);
-            (callback, result)
-        }
-        Done::Connect(callback, result) => {
-            node.base.request_ended();
-            (Some(callback), result)
-        }
-    };
-    let lp = node.base.lp().inner();
-    if let Some(callback) = callback
-        && !lp.is_halted()
-    {
-        lp.counters.callback();
-        callback(node, result);
-    }
-}
-
-/// The handle is closed: everything in flight is called back, in order, with `ECANCELED` for what
-/// was not done.
-pub(super) fn cancel_all(node: &Rc<DatagramNode>) {
-    let Some(sending) = node.sending.get() else { return };
-    loop {
-        let done = sending.done.borrow_mut().pop_front();
-        let done = match done {
-            Some(Done::Connect(callback, _)) => Done::Connect(callback, Err(Error::ECANCELED)),
-            Some(done) => done,
-            None => break,
-        };
-        call(node, sending, done);
-    }
-    loop {
-        let queued = sending.queue.borrow_mut().pop_front();
-        let Some(Queued { request, total }) = queued else { break };
-        let Request { callback, bufs, descriptors, .. } = request;
-        call(node, sending, Done::Send(callback, total, Err(Error::ECANCELED)));
-        drop((bufs, descriptors));
-    }
-    if let Some(callback) = sending.shutdown.take() {
-        call(node, sending, Done::Connect(callback, Err(Error::ECANCELED)));
-    }
-}
-
-/// Files the outcome of a connect, to be reported in the pending phase.
-pub(crate) fn connected(node: &Rc<DatagramNode>, callback: SendCallback, result: Result<()>) {
-    node.sending().done.borrow_mut().push_back(Done::Connect(callback, result));
-    node.base.request_started();
-    node.base.lp().inner().enqueue_pending(&node.base);
-}
-
-/// Ends the sending side when everything in flight has been reported.
-pub(crate) fn shutdown(node: &Rc<DatagramNode>, callback: SendCallback) -> Result<()> {
-    node.usable()?;
-    if !node.is_open() {
-        return Err(Error::EBADF);
-    }
-    if !node.has(Flags::CONNECTED) || node.has(Flags::SHUT) {
-        return Err(Error::ENOTCONN);
-    }
-    node.put(Flags::SHUT, true);
-    node.sending().shutdown.set(Some(callback));
-    node.base.request_started();
-    node.base.lp().inner().enqueue_pending(&node.base);
-    Ok(())
 }
 
 /// Whether something may be sent at once, past the queue.

@@ -145,7 +145,7 @@ macro_rules! message_socket {
                         }
                     },
                 );
-                $crate::datagram::recv_start(&self.0, Box::new(receiver.of::<B>()))
+                $crate::datagram::recv_start(&self.0, Box::new(receiver))
             }
 
             fn before_receive(&self) -> $crate::error::Result<()> {

@@ -68,7 +68,7 @@ impl Udp {
                 callback(&Udp(node.clone()), UdpReadInto::new(event));
             },
         );
-        datagram::recv_start(&self.0, Box::new(receiver.of::<B>()))
+        datagram::recv_start(&self.0, Box::new(receiver))
     }
 
     fn before_receive(&self) -> Result<()> {
