@@ -128,12 +128,13 @@ fn line(
             mixed = mixed.max(parent(&node(), kind, serialization, count, size));
         }
     }
+    let least = if kind == "trip" { format!("{least:.0}") } else { String::new() };
     if !has_node {
-        println!("{title:<26}{:>12}{ours:>12.0}{:>28}{least:>12.0}", "no node", "");
+        println!("{title:<26}{:>12}{ours:>12.0}{:>28}{least:>12}", "no node", "");
         return;
     }
     println!(
-        "{title:<26}{nodes:>12.0}{ours:>12.0}{mixed:>12.0}{:>8.1}{:>8.1}{least:>12.0}",
+        "{title:<26}{nodes:>12.0}{ours:>12.0}{mixed:>12.0}{:>8.1}{:>8.1}{least:>12}",
         ours / nodes,
         mixed / nodes
     );
@@ -170,9 +171,10 @@ fn stdin() -> UnixStream {
 fn echo(mut socket: &UnixStream, times: usize) {
     let mut buffer = [0; 65536];
     for _ in 0..times {
-        match socket.read(&mut buffer).unwrap() {
-            0 => return,
-            n => socket.write_all(&buffer[..n]).unwrap(),
+        let n = socket.read(&mut buffer).unwrap();
+        // The last answer may find nobody there any more.
+        if n == 0 || socket.write_all(&buffer[..n]).is_err() {
+            return;
         }
     }
 }
