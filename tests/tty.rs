@@ -13,6 +13,7 @@ mod tools;
 use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 
 use blacklight::prelude::*;
@@ -271,7 +272,10 @@ fn bad_input_is_an_error_value() {
     assert_eq!(tty.read_start(|_, _| {}), Err(Error::EALREADY));
     assert_eq!(tty.shutdown(|_, result| assert_eq!(result, Err(Error::ENOTSOCK))), Ok(()));
     assert_eq!(tty.write_and_forget("x"), Err(Error::EPIPE));
-    let read_only = Tty::new(&lp, File::open(pty.slave_name().unwrap()).unwrap()).unwrap();
+    // A session leader without a terminal would have this one otherwise, and end with it.
+    let mut options = File::options();
+    let read_only = options.read(true).custom_flags(libc::O_NOCTTY).open(pty.slave_name().unwrap());
+    let read_only = Tty::new(&lp, read_only.unwrap()).unwrap();
     assert_eq!(read_only.write_and_forget("x"), Err(Error::EPIPE));
     assert_eq!(read_only.listen(1, |_, _| {}), Err(Error::EINVAL));
     lp.run(RunMode::NoWait).unwrap();
