@@ -1,0 +1,124 @@
+//! What many open descriptors and many children cost: the same work with and without them.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::spawn::{Spawner, What, spawner};
+use crate::clone::Attributes;
+use crate::floor::{Does, Program};
+use crate::row::{Goal, Group, Row, Unit, Who, each};
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut descriptors = Row::new(Group::Children, "10,000 descriptors open against 10, a spawn")
+        .unit(Unit::Times)
+        .rounds(200)
+        .goal(Goal::AtMost(1.2));
+    let mut alive = Row::new(Group::Children, "2,000 children alive against none, a spawn")
+        .unit(Unit::Times)
+        .rounds(11)
+        .goal(Goal::AtMost(1.10));
+    let mut exits = Row::new(Group::Children, "10,000 exits at once, each")
+        .units(10_000)
+        .goal(Goal::Against(Who::Floor, 1.0));
+    let mut growth = Row::new(Group::Children, "10,000 exits at once against 100, each")
+        .unit(Unit::Times)
+        .goal(Goal::AtMost(1.5));
+    for who in Who::ALL {
+        descriptors = descriptors.entry(who, move || {
+            let mut spawner = starting(who);
+            let null = std::fs::File::open("/dev/null").expect("a device");
+            move |_| {
+                let open = |count| -> Vec<OwnedFd> {
+                    let copy = |_| OwnedFd::from(null.try_clone().expect("ulimit -n is too low"));
+                    (0..count).map(copy).collect()
+                };
+                let few = open(10);
+                let before = one(&mut *spawner);
+                drop(few);
+                let many = open(10_000);
+                let after = one(&mut *spawner);
+                drop(many);
+                after / before
+            }
+        });
+        alive = alive.entry_of_samples(who, move || {
+            let mut spawner = starting(who);
+            move |_| while_others_live(&mut *spawner)
+        });
+        exits = exits.entry(who, move || {
+            let mut spawner = starting(who);
+            move |units| together(&mut *spawner, units)
+        });
+        growth = growth.entry(who, move || {
+            let mut spawner = starting(who);
+            move |_| {
+                // As many exits in both, so that the small groups do not scatter more.
+                let few = (0..10).map(|_| together(&mut *spawner, 100)).sum::<f64>() / 10.0;
+                together(&mut *spawner, 10_000) / few
+            }
+        });
+    }
+    vec![descriptors, alive, exits, growth]
+}
+
+/// Program 0 exits, program 1 sleeps.
+fn starting(who: Who) -> Box<dyn Spawner> {
+    let what = |does| What {
+        program: Rc::new(Program::that(does).expect("a program")),
+        attributes: Attributes::default(),
+    };
+    spawner(who, &[what(Does::Exit), what(Does::Sleep)])
+}
+
+/// One spawn to exit.
+fn one(spawner: &mut dyn Spawner) -> f64 {
+    let begun = Instant::now();
+    spawner.start(0, 1, None);
+    spawner.finish(0);
+    each(begun, 1)
+}
+
+/// Ten spawns without, ten with 2,000 children of the same implementation.
+fn while_others_live(spawner: &mut dyn Spawner) -> Vec<f64> {
+    const OTHERS: usize = 2_000;
+    let before: Vec<f64> = (0..10).map(|_| one(spawner)).collect();
+    let mut pids = Vec::new();
+    spawner.start(1, OTHERS, Some(&mut pids));
+    let after = before.into_iter().map(|before| {
+        let begun = Instant::now();
+        spawner.start(0, 1, None);
+        spawner.finish(OTHERS);
+        each(begun, 1) / before
+    });
+    let samples = after.collect();
+    end(&pids);
+    spawner.finish(0);
+    samples
+}
+
+/// Children that have all ended by the time the first is waited for.
+fn together(spawner: &mut dyn Spawner, count: u64) -> f64 {
+    let mut pids = Vec::new();
+    spawner.start(1, count as usize, Some(&mut pids));
+    end(&pids);
+    let begun = Instant::now();
+    spawner.finish(0);
+    each(begun, count)
+}
+
+/// Ends the children, and leaves them to be waited for.
+fn end(pids: &[i32]) {
+    for &pid in pids {
+        // SAFETY: a child of ours that nobody has waited for yet.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+    for &pid in pids {
+        // SAFETY: the structure is written to and outlives the call; WNOWAIT leaves the child.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let flags = libc::WEXITED | libc::WNOWAIT;
+            libc::waitid(libc::P_PID, pid as libc::id_t, &raw mut info, flags);
+        }
+    }
+}

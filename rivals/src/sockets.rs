@@ -1,0 +1,51 @@
+//! The descriptors that every implementation is given alike: connected, not delaying, not blocking.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+pub(crate) fn listener() -> TcpListener {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    listener.set_nonblocking(true).expect("a flag");
+    listener
+}
+
+/// Both ends of a connection over the loopback interface.
+pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let client = TcpStream::connect(listener.local_addr().expect("its address")).expect("room");
+    let (server, _) = listener.accept().expect("a connection");
+    for end in [&client, &server] {
+        end.set_nodelay(true).expect("an option");
+        end.set_nonblocking(true).expect("a flag");
+    }
+    (client, server)
+}
+
+/// A connection that leaves nothing behind: closing it resets it.
+pub(crate) fn connect_briefly(listener: &TcpListener) -> TcpStream {
+    let client = TcpStream::connect(listener.local_addr().expect("its address")).expect("room");
+    let socket = socket2::Socket::from(client);
+    socket.set_linger(Some(Duration::ZERO)).expect("an option");
+    socket.into()
+}
+
+pub(crate) fn unix_pair() -> (UnixStream, UnixStream) {
+    let (one, other) = UnixStream::pair().expect("a pair");
+    for end in [&one, &other] {
+        end.set_nonblocking(true).expect("a flag");
+    }
+    (one, other)
+}
+
+/// The reading and the writing end of a pipe that never blocks.
+pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
+    use std::os::fd::FromRawFd;
+    let mut ends = [0; 2];
+    // SAFETY: room for the two numbers; the kernel just made both for us.
+    unsafe {
+        crate::poll::check(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK));
+        (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+    }
+}
