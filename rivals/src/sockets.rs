@@ -1,14 +1,19 @@
 //! The descriptors that every implementation is given alike: connected, not delaying, not blocking.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-pub(crate) fn listener() -> TcpListener {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
-    listener.set_nonblocking(true).expect("a flag");
-    listener
+use socket2::{Domain, Socket, Type};
+
+/// A listener with room for `backlog` connections; std's has room for 128.
+pub(crate) fn listener(backlog: i32) -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+    socket.listen(backlog).expect("it listens");
+    socket.set_nonblocking(true).expect("a flag");
+    socket.into()
 }
 
 /// Both ends of a connection over the loopback interface.
@@ -26,7 +31,7 @@ pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
 /// A connection that leaves nothing behind: closing it resets it.
 pub(crate) fn connect_briefly(listener: &TcpListener) -> TcpStream {
     let client = TcpStream::connect(listener.local_addr().expect("its address")).expect("room");
-    let socket = socket2::Socket::from(client);
+    let socket = Socket::from(client);
     socket.set_linger(Some(Duration::ZERO)).expect("an option");
     socket.into()
 }

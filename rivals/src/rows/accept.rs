@@ -39,7 +39,7 @@ fn waiting(listener: &std::net::TcpListener, units: u64) -> Vec<TcpStream> {
 
 fn in_blacklight() -> impl FnMut(u64) -> f64 {
     let lp = EventLoop::with_options(Options::default()).expect("a loop");
-    let target = listener();
+    let target = listener(BACKLOG);
     let server = Tcp::new(&lp).expect("a handle");
     server.open(target.try_clone().expect("a descriptor")).expect("a socket");
     let accepted: Rc<RefCell<Vec<Tcp>>> = Rc::default();
@@ -104,7 +104,7 @@ fn in_libuv() -> impl FnMut(u64) -> f64 {
             }
         }
     }
-    let (lp, state, target) = (uv::Loop::new(), Rc::new(State::default()), listener());
+    let (lp, state, target) = (uv::Loop::new(), Rc::new(State::default()), listener(BACKLOG));
     let server = uv::allocate::<uv_tcp_t>();
     let socket = target.try_clone().expect("a descriptor").into_raw_fd();
     // SAFETY: the loop is open; the handle lives until closed and owns the socket.
@@ -134,7 +134,7 @@ fn in_libuv() -> impl FnMut(u64) -> f64 {
 
 fn in_tokio() -> impl FnMut(u64) -> f64 {
     let runtime = tokio_runtime();
-    let target = listener();
+    let target = listener(BACKLOG);
     let server = {
         let _context = runtime.enter();
         let socket = target.try_clone().expect("a descriptor");
@@ -156,7 +156,7 @@ fn in_tokio() -> impl FnMut(u64) -> f64 {
 }
 
 fn in_system_calls() -> impl FnMut(u64) -> f64 {
-    let target = listener();
+    let target = listener(BACKLOG);
     let mut epoll = Epoll::new();
     epoll.watch(target.as_fd(), libc::EPOLLIN);
     move |units| {

