@@ -12,7 +12,7 @@ impl Epoll {
     pub(crate) fn new() -> Epoll {
         // SAFETY: no pointers; the kernel just made the descriptor for us.
         let set = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))) };
-        Epoll { set, events: vec![libc::epoll_event { events: 0, u64: 0 }; 1024] }
+        Epoll { set, events: vec![libc::epoll_event { events: 0, u64: 0 }; 256] }
     }
 
     /// Watches `fd`, level-triggered, under its number.

@@ -11,6 +11,7 @@ mod pump;
 mod spawn;
 mod timers;
 mod turn;
+mod udp;
 mod wake;
 
 use crate::row::Row;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Row> {
         ping_pong::rows(),
         pump::rows(),
         accept::rows(),
+        udp::rows(),
         pool::rows(),
         files::rows(),
         memory::rows(),
