@@ -22,7 +22,7 @@ pub struct Program {
 pub enum Does {
     /// `exit(0)`.
     Exit,
-    /// `pause()` until a signal ends it.
+    /// `pause()` until a signal ends it, or the end of its parent.
     Sleep,
     /// `write(1, …, 64)`, its own ELF header, then exit.
     Print,
@@ -40,8 +40,12 @@ impl Does {
     const fn code(self) -> &'static [u8] {
         match self {
             Does::Exit => &[],
+            // mov eax, 157 (prctl); mov edi, 1 (PR_SET_PDEATHSIG); mov esi, 9; syscall;
             // mov eax, 34 (pause); syscall
-            Does::Sleep => &[0xb8, 34, 0, 0, 0, 0x0f, 0x05],
+            Does::Sleep => &[
+                0xb8, 157, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0xbe, 9, 0, 0, 0, 0x0f, 0x05, 0xb8, 34, 0, 0,
+                0, 0x0f, 0x05,
+            ],
             // mov edi, 1; mov esi, BASE; mov edx, 64; mov eax, 1 (write); syscall
             Does::Print => &[
                 0xbf, 1, 0, 0, 0, 0xbe, 0, 0, 0x40, 0, 0xba, 64, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0x0f,
