@@ -2,8 +2,11 @@
 //! as a crate.
 //!
 //! An [`EventLoop`] runs [handles](Handle) made for it: [`Timer`], [`Idle`], [`Prepare`], [`Check`],
-//! [`Async`], [`Poll`], [`Signal`], [`Pipe`], [`Tcp`], [`Tty`], [`Pty`] and [`Process`]. Handles call closures, only from
-//! inside [`EventLoop::run`], and stay with the loop for as long as they do something.
+//! [`Async`], [`Poll`] and [`Signal`]; [`Process`]; the streams [`Pipe`], [`Tcp`], [`Tty`] and [`Pty`]; the
+//! datagram sockets [`Udp`], [`UnixDatagram`] and [`SeqPacket`]; [`FsEvent`] and [`FsPoll`]. Handles call
+//! closures, only from inside [`EventLoop::run`], and stay with the loop for as long as they do something.
+//! Operations on files ([`fs`]), names ([`dns`]) and [work of one's own](LoopRef::queue_work) are done
+//! by other threads and end on the loop.
 //!
 //! ```
 //! use blacklight::prelude::*;

@@ -316,3 +316,30 @@ fn a_panic_out_of_a_loop_inside_a_callback_goes_through_both() {
     run_panics(&lp, RunMode::Default, "inner");
     finish(&lp);
 }
+
+/// The turn after a panic does the rest of the phase that it interrupted; a hook that is started
+/// meanwhile must not wait for an event that may never come.
+#[test]
+fn a_hook_started_while_an_interrupted_phase_is_made_up_for_is_called_soon() {
+    let lp = EventLoop::new().unwrap();
+    let (hook, late) = (Check::new(&lp).unwrap(), Check::new(&lp).unwrap());
+    hook.start(|_| panic!("check")).unwrap();
+    let kept = Cell::new(Some(lp.keep_alive()));
+    run_panics(&lp, RunMode::NoWait, "check");
+    let patience = Timer::new(&lp).unwrap();
+    patience.start(10_000, 0, |_| panic!("it waited")).unwrap();
+    patience.unreference();
+    // In the poll phase, behind which the rest of the interrupted phase comes.
+    let starter = Async::new(&lp, move |starter| {
+        let kept = kept.take();
+        late.start(move |late| {
+            let _until_here = &kept;
+            late.close();
+        })
+        .unwrap();
+        starter.close();
+    })
+    .unwrap();
+    starter.send().unwrap();
+    assert_eq!(lp.run(RunMode::Default), Ok(false));
+}

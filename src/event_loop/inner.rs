@@ -59,6 +59,8 @@ pub(crate) struct LoopInner {
     active: Cell<usize>,
     requests: Cell<usize>,
     pub(crate) stop: Cell<bool>,
+    /// A phase was taken up where a panic had left it: the next turn must not wait.
+    pub(crate) catching_up: Cell<bool>,
     pub(crate) running: Cell<bool>,
     pub(crate) halted: HaltFlag,
     dropped: Cell<bool>,
@@ -95,6 +97,7 @@ impl LoopInner {
             active: Cell::new(0),
             requests: Cell::new(0),
             stop: Cell::new(false),
+            catching_up: Cell::new(false),
             running: Cell::new(false),
             halted: HaltFlag::default(),
             dropped: Cell::new(false),

@@ -80,6 +80,7 @@ fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
         return Ok(());
     }
     let limit = if may_wait { timeout(lp) } else { Some(0) };
+    lp.catching_up.set(false);
     lp.counters.turn();
     poll(lp, limit)?;
     for _ in 0..PENDING_ROUNDS {
@@ -98,6 +99,7 @@ fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
 /// Nanoseconds that polling may take; `None` for ever.
 pub(super) fn timeout(lp: &LoopInner) -> Option<u64> {
     let at_once = lp.stop.get()
+        || lp.catching_up.get()
         || !lp.is_busy()
         || !lp.pending.is_empty()
         || !lp.idle.is_empty()
@@ -118,8 +120,12 @@ pub(super) fn timeout(lp: &LoopInner) -> Option<u64> {
     }
 }
 
+/// Calls the hooks of a phase, or those that a panic has left of the last turn's. A hook that was
+/// started since is not among these; it is called in the next turn, which therefore does not wait.
 fn walk(lp: &LoopInner, queue: &Queue) {
-    queue.begin();
+    if queue.begin() {
+        lp.catching_up.set(true);
+    }
     while !lp.is_halted()
         && let Some(node) = queue.next()
     {
