@@ -4,6 +4,7 @@
 
 mod concurrently;
 mod endings;
+mod files_and_names;
 mod net;
 #[cfg(feature = "child_process")]
 mod prefork;
