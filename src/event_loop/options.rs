@@ -90,8 +90,8 @@ pub struct Options {
     /// Needs the feature `io_uring`; without it, or where the kernel or a sandbox refuses, the pool
     /// does all. They begin when the loop next asks the kernel for events, 256 at most at a time.
     ///
-    /// Off by default: system calls in a ring are seen neither by seccomp filters nor by strace,
-    /// and for cached files the pool is as fast (libuv turned its own off, libuv#4492). A write to
+    /// Off by default: system calls in a ring are seen neither by seccomp filters nor by strace
+    /// (libuv turned its own off, libuv#4492). A write to
     /// something else than a regular file may end early without an error, as write(2) itself.
     pub io_uring: bool,
 }
