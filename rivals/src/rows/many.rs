@@ -46,6 +46,11 @@ pub(super) fn rows() -> Vec<Row> {
             let mut spawner = starting(who);
             move |_| while_others_live(&mut *spawner)
         });
+        // Ten thousand children take a while; tokio stands for those who wait by pidfds, the floor for
+        // those who wait for one child after the other.
+        if matches!(who, Who::AsyncProcess | Who::Std) {
+            continue;
+        }
         exits = exits.entry(who, move || {
             let mut spawner = starting(who);
             move |units| together(&mut *spawner, units)
@@ -53,7 +58,7 @@ pub(super) fn rows() -> Vec<Row> {
         growth = growth.entry(who, move || {
             let mut spawner = starting(who);
             move |_| {
-                // As many exits in both, so that the small groups do not scatter more.
+                // Ten small groups, so that they scatter less.
                 let few = (0..10).map(|_| together(&mut *spawner, 100)).sum::<f64>() / 10.0;
                 together(&mut *spawner, 10_000) / few
             }
