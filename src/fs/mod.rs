@@ -28,14 +28,16 @@ mod directory;
 mod file;
 mod path;
 mod stat;
+mod transfer;
 
 pub use crate::work::Operation;
 pub use buffer::{Bytes, BytesMut, RawBuffer, Transferred};
 pub use copyfile::{CopyFlags, copyfile};
 pub use directory::{Directory, DirectoryEntry, opendir, scandir};
-pub use file::{File, OpenFlags, open, sendfile};
+pub use file::{File, OpenFlags, open};
 pub use path::{
     Access, access, chmod, chown, lchown, link, lutime, mkdir, mkdtemp, mkstemp, readlink,
     realpath, rename, rmdir, symlink, unlink, utime,
 };
 pub use stat::{FileKind, FileSystemStat, FileTime, Stat, Timestamp, lstat, stat, statfs};
+pub use transfer::sendfile;

@@ -1,13 +1,15 @@
 //! Work for other threads: the pool, its queue, and how results come back to a loop.
 //!
 //! [Files](crate::fs), [names](crate::dns), [random bytes](crate::random) and the closures of
-//! [`LoopRef::queue_work`] share the pool's threads. Invariant: a request that was accepted is completed exactly once on its loop's thread,
-//! with what its work came to or with `ECANCELED`, unless the loop is dropped first.
+//! [`LoopRef::queue_work`] share the pool's threads. Invariant: a request that was accepted is
+//! completed exactly once on its loop's thread, with what its work came to or with `ECANCELED`, unless
+//! the loop is dropped first.
 
 mod operation;
 mod pool;
 mod queue;
 mod request;
+mod requests;
 mod statistics;
 
 use std::fmt;
@@ -16,9 +18,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) use operation::Go;
 pub use operation::Operation;
 pub use pool::{ThreadPool, ThreadPoolBuilder};
-pub(crate) use request::Requests;
-use request::{Answer, submit};
 pub use request::{Request, RequestKind};
+pub(crate) use requests::Requests;
+use requests::{Answer, submit};
 pub use statistics::{ClassStatistics, PoolStatistics};
 
 use crate::error::{Error, Result};

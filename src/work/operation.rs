@@ -7,7 +7,8 @@
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
-use super::request::{Answer, Request, RequestKind, submit, submit_to_ring};
+use super::request::{Request, RequestKind};
+use super::requests::{Answer, submit, submit_to_ring};
 use super::{Turn, WorkClass};
 use crate::error::{Error, Result};
 use crate::event_loop::{Facilities, LoopRef, Options};
