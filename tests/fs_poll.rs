@@ -164,7 +164,9 @@ fn a_second_start_does_nothing() {
 /// A loop whose pool has one thread, which does nothing until the sender is used or dropped.
 fn busy_loop() -> (EventLoop, ThreadPool, mpsc::Sender<()>) {
     let pool = ThreadPool::builder().threads(1).reserve_for_files(false).build().unwrap();
-    let options = Options { thread_pool: Some(pool.clone()), ..Options::from_env().unwrap() };
+    // On the pool, where they can be made to wait, and not in the kernel's ring.
+    let from_env = Options::from_env().unwrap();
+    let options = Options { thread_pool: Some(pool.clone()), io_uring: false, ..from_env };
     let lp = EventLoop::with_options(options).unwrap();
     let (sender, receiver) = mpsc::channel();
     let (started, has_started) = mpsc::channel();

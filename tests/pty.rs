@@ -341,6 +341,9 @@ fn no_descriptor_is_left_over() {
     isolated(|| {
         let lp = new_loop();
         on_a_terminal("true");
+        // What this loop needs for its children is there from its first one on.
+        Command::new("true").spawn(&lp, |_, exit| assert!(exit.success())).unwrap();
+        lp.run(RunMode::Default).unwrap();
         let before = support::open_fds();
         for _ in 0..3 {
             on_a_terminal("echo something");

@@ -83,7 +83,8 @@ impl Request {
     /// cancelled, too.
     ///
     /// # Errors
-    /// `EBUSY` when it has begun or has ended; `EINVAL` when the loop has been dropped, `ESTALE` in
+    /// `EBUSY` when it has begun or has ended (one that the kernel has begun in io_uring may come to
+    /// `ECANCELED` all the same); `EINVAL` when the loop has been dropped, `ESTALE` in
     /// a forked child.
     pub fn cancel(&self) -> Result<()> {
         let lp = self.0.lp.inner();

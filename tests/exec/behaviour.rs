@@ -163,6 +163,22 @@ fn aborting_after_the_end_does_nothing() {
     });
 }
 
+/// Not in the table that node is asked for: node v20 then signals a process whose number it has never
+/// set, which may be 0, its own group.
+#[test]
+fn aborting_what_could_not_be_started_signals_nobody() {
+    isolated(|| {
+        let lp = new_loop();
+        let outcomes = Outcomes::default();
+        let nothing = Command::new("/no/such");
+        let executing = exec_file(&lp, &nothing, &ExecOptions::new(), outcomes.note()).unwrap();
+        executing.abort();
+        run(&lp);
+        let error = outcomes.one().error.unwrap();
+        assert!(!error.killed && error.status.is_none() && error.signal.is_none(), "{error:?}");
+    });
+}
+
 #[test]
 fn a_limit_tells_how_the_child_ended_too() {
     isolated(|| {

@@ -310,6 +310,8 @@ pub fn start_node(cases: &[Case]) -> Option<Node> {
     let mut command = std::process::Command::new("node");
     command.arg(dir.join("script.js")).arg(dir.join("cases")).arg(dir.join("results"));
     command.stdin(std::process::Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    // A node that kills a child that it has not got signals the group that it is in.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     match command.spawn() {
         Ok(child) => Some(Node { child, dir }),
         // The test has said so.

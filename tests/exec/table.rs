@@ -63,7 +63,6 @@ fn on_a_loop(dir: &Scratch) -> Vec<Case> {
         Case::new("a program that fails", Form::ExecFile, "sh", &["-c", "echo no >&2; exit 8"]),
         Case::new("no such program", Form::ExecFile, "no-such-program", &["an", "argument"]),
         Case::new("not executable", Form::ExecFile, plain.to_str().unwrap(), &[]),
-        Case::new("no such program, aborted", Form::ExecFile, "/no/such", &[]).aborted(),
     ]
 }
 

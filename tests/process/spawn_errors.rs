@@ -69,11 +69,17 @@ fn a_program_that_is_being_written() {
         assert_eq!(found, (SpawnStep::Exec, Error::ETXTBSY));
         let found = failure(&lp, Command::new(&path).busy_retries(0));
         assert_eq!(found, (SpawnStep::Exec, Error::ETXTBSY));
-        // Whenever the writer goes, the child is still trying, or only begins to.
-        let other = std::thread::spawn(move || drop(writer));
+        // Another process has it open now, until its input ends: a child that copies our table would
+        // hold it open itself. Whenever it goes, the child is still trying, or only begins to.
+        let mut cat = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(writer)
+            .spawn()
+            .unwrap();
+        drop(cat.stdin.take());
         let mut patient = Command::new(&path);
         patient.busy_retries(1000).spawn(&lp, |_, exit| assert!(exit.success())).unwrap();
-        other.join().unwrap();
+        cat.wait().unwrap();
         Command::new(&path).spawn(&lp, |_, exit| assert!(exit.success())).unwrap();
         run(&lp);
     });
