@@ -107,7 +107,7 @@ fn the_environment_sets_the_options_and_a_word_without_meaning_is_an_error() {
             // SAFETY: this process has no other thread that looks at the environment.
             #[allow(unsafe_code)]
             unsafe {
-                for name in ["SPAWN_PATH", "REAPING", "WITHOUT"] {
+                for name in ["SPAWN_PATH", "REAPING", "WITHOUT", "IO_URING"] {
                     std::env::remove_var(format!("BLACKLIGHT_{name}"));
                 }
                 std::env::set_var(format!("BLACKLIGHT_{name}"), value);
@@ -130,7 +130,12 @@ fn the_environment_sets_the_options_and_a_word_without_meaning_is_an_error() {
         }
         let without = from("WITHOUT", " close-range,PIDFD, ").unwrap().facilities;
         assert_eq!(without, Facilities::all() - Facilities::CLOSE_RANGE - Facilities::PIDFD);
-        for (name, word) in [("SPAWN_PATH", "vfork"), ("REAPING", "x"), ("WITHOUT", "pidfd,y")] {
+        for (word, on) in [("on", true), ("off", false)] {
+            assert_eq!(from("IO_URING", word).unwrap().io_uring, on);
+        }
+        let wrong =
+            [("SPAWN_PATH", "vfork"), ("REAPING", "x"), ("WITHOUT", "pidfd,y"), ("IO_URING", "1")];
+        for (name, word) in wrong {
             assert_eq!(from(name, word), Err(Error::EINVAL));
             assert!(matches!(EventLoop::new(), Err(Error::EINVAL)));
         }
