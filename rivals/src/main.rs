@@ -1,13 +1,14 @@
 //! The same work on Blacklight and on its rivals, in one process and in turns.
 //!
-//! `cargo run --release -p blacklight-rivals -- [--write] [ROW…]` prints a table of ratios, of the
-//! rows whose name contains one of the words (every row without a word), and with `--write` writes
-//! `docs/performance.md` and its charts. `--list` names the rows. `--count ROW --only WHO --rounds N`
+//! `cargo run --release -p blacklight-rivals -- [--write] [--only WHO] [ROW…]` prints a table of ratios, of the
+//! rows whose name contains one of the words (every row without a word), with `--only` against one
+//! rival alone, and with `--write` writes `docs/performance.md` and its charts. `--list` names the rows. `--count ROW --only WHO --rounds N`
 //! does N units of one row's work with one implementation and says nothing, so that callgrind can
 //! count its instructions; README.md has the commands.
 
 #![allow(unsafe_code)]
 
+mod child_signal;
 mod clone;
 #[path = "../../benches/floor/mod.rs"]
 mod floor;
@@ -22,9 +23,10 @@ mod uv;
 
 use std::process::ExitCode;
 
+use child_signal::ChildSignal;
 use row::{Measured, Row, Who};
 
-const USAGE: &str = "usage: blacklight-rivals [--write | --list] [ROW…]\n       \
+const USAGE: &str = "usage: blacklight-rivals [--write | --list] [--only WHO] [ROW…]\n       \
                      blacklight-rivals --count ROW --only WHO --rounds N";
 
 #[derive(Default)]
@@ -69,9 +71,12 @@ fn main() -> ExitCode {
     };
     raise_descriptor_limit();
     blacklight::reserve_descriptors().expect("a few descriptors");
-    let rows = rows::all();
+    let mut rows = rows::all();
     if let Some(name) = &arguments.count {
         return count(&rows, name, &arguments);
+    }
+    if let Some(who) = arguments.only {
+        rows.iter_mut().for_each(|row| row.only(who));
     }
     let rows = rows.iter().filter(|row| arguments.wants(row));
     if arguments.list {
@@ -84,9 +89,10 @@ fn main() -> ExitCode {
     for line in machine::describe() {
         println!("{line}");
     }
+    let mut signal = ChildSignal::new();
     let measured: Vec<Measured> = rows
         .map(|row| {
-            let measured = row.measure();
+            let measured = row.measure(&mut signal);
             print!("{}", report::table(&measured));
             measured
         })

@@ -8,6 +8,8 @@
 use std::any::Any;
 use std::time::Instant;
 
+use crate::child_signal::ChildSignal;
+
 /// Who does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
@@ -173,20 +175,29 @@ impl Row {
         self
     }
 
-    pub(crate) fn measure(&self) -> Measured {
+    /// Leaves nobody but ours and one other in the row.
+    pub(crate) fn only(&mut self, who: Who) {
+        self.entries.retain(|entry| entry.who == Who::Blacklight || entry.who == who);
+    }
+
+    pub(crate) fn measure(&self, signal: &mut ChildSignal) -> Measured {
         let setting = self.setting.as_ref().map(|make| make());
-        let mut works: Vec<Work> = self.entries.iter().map(|entry| (entry.make)()).collect();
+        let make = |entry: &Entry| signal.during(entry.who, || (entry.make)());
+        let mut works: Vec<Work> = self.entries.iter().map(make).collect();
         let warm_up = 1 + self.rounds / 20;
         let mut samples = vec![Vec::new(); works.len()];
         for round in 0..warm_up + self.rounds {
             for place in order(works.len(), round) {
-                let taken = works[place](self.units);
+                let work = &mut works[place];
+                let taken = signal.during(self.entries[place].who, || work(self.units));
                 if round >= warm_up {
                     samples[place].extend(taken);
                 }
             }
         }
-        drop(works);
+        for (entry, work) in self.entries.iter().zip(works) {
+            signal.during(entry.who, || drop(work));
+        }
         drop(setting);
         let who = self.entries.iter().map(|entry| entry.who);
         Measured {

@@ -12,7 +12,11 @@ Every implementation does the same work in the same process: in each round all o
 the other, in an order that rotates. A ratio is what Blacklight took divided by what the other took
 in the same round; the tables give the median of these ratios with quartiles and extremes. Below 1
 Blacklight is the faster one. The *floor* is the work in bare system calls, with nothing around them.
-Programs that are spawned are static executables of a few instructions, which the benchmark writes.
+Programs that are spawned are static executables of a few instructions, which the benchmark writes;
+a sample is the mean of ten spawns, one after the other (five where a spawn is compared with itself,
+two where each takes the rivals a tenth of a second). What SIGCHLD does is set back to the default
+after each turn, and to what the implementation itself had left before its next: so each runs as in a
+process of its own, and no handler of one interrupts another.
 ";
 
 pub(super) fn compose(rows: &[Measured], wanted: &[String]) -> String {

@@ -34,10 +34,10 @@ pub(super) fn rows() -> Vec<Row> {
                     (0..count).map(copy).collect()
                 };
                 let few = open(10);
-                let before = one(&mut *spawner);
+                let before = some(&mut *spawner, 0);
                 drop(few);
                 let many = open(10_000);
-                let after = one(&mut *spawner);
+                let after = some(&mut *spawner, 0);
                 drop(many);
                 after / before
             }
@@ -76,26 +76,24 @@ fn starting(who: Who) -> Box<dyn Spawner> {
     spawner(who, &[what(Does::Exit), what(Does::Sleep)])
 }
 
-/// One spawn to exit.
-fn one(spawner: &mut dyn Spawner) -> f64 {
+/// Spawns to exit, one after the other, while `others` go on living: what one took on average.
+fn some(spawner: &mut dyn Spawner, others: usize) -> f64 {
+    const SPAWNS: u64 = 5;
     let begun = Instant::now();
-    spawner.start(0, 1, None);
-    spawner.finish(0);
-    each(begun, 1)
+    for _ in 0..SPAWNS {
+        spawner.start(0, 1, None);
+        spawner.finish(others);
+    }
+    each(begun, SPAWNS)
 }
 
-/// Ten spawns without, ten with 2,000 children of the same implementation.
+/// Ten samples without, ten with 2,000 children of the same implementation.
 fn while_others_live(spawner: &mut dyn Spawner) -> Vec<f64> {
     const OTHERS: usize = 2_000;
-    let before: Vec<f64> = (0..10).map(|_| one(spawner)).collect();
+    let before: Vec<f64> = (0..10).map(|_| some(spawner, 0)).collect();
     let mut pids = Vec::new();
     spawner.start(1, OTHERS, Some(&mut pids));
-    let after = before.into_iter().map(|before| {
-        let begun = Instant::now();
-        spawner.start(0, 1, None);
-        spawner.finish(OTHERS);
-        each(begun, 1) / before
-    });
+    let after = before.into_iter().map(|before| some(spawner, OTHERS) / before);
     let samples = after.collect();
     end(&pids);
     spawner.finish(0);

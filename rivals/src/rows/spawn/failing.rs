@@ -21,6 +21,7 @@ pub(super) fn row() -> Row {
     assert!(!Path::new(PROGRAM).exists());
     Row::new(Group::Spawning, "spawn: failing exec")
         .rounds(super::ROUNDS)
+        .units(super::SPAWNS)
         .goal(Goal::Against(Who::Libuv, 1.0))
         .entry(Who::Blacklight, || {
             let lp = EventLoop::with_options(Options::default()).expect("a loop");

@@ -28,6 +28,7 @@ const PRINTED: usize = 64;
 pub(super) fn row() -> Row {
     Row::new(Group::Spawning, "spawn: three pipes, output read")
         .rounds(super::ROUNDS)
+        .units(super::SPAWNS)
         .goal(Goal::Against(Who::Libuv, 0.8))
         .entry(Who::Blacklight, || {
             let what = what();
