@@ -12,7 +12,7 @@ use crate::event_loop::LoopRef;
 use crate::handle::{HandleKind, handle};
 use crate::stream::{Buf, Bufs, SeqPacketServer, peer};
 use crate::sys::ancillary::{self, Credentials};
-use crate::sys::datagram::Outgoing;
+use crate::sys::datagram::{Outgoing, To};
 use crate::sys::{fd, socket, unix_socket};
 
 /// A connection over a Unix socket that keeps the boundaries of messages.
@@ -200,7 +200,7 @@ impl SeqPacket {
     pub fn try_send(&self, bytes: &[u8]) -> Result<usize> {
         self.before_send()?;
         let slices = [std::io::IoSlice::new(bytes)];
-        datagram::try_many(&self.0, &[Outgoing { slices: &slices, to: None, control: &[] }])?;
+        datagram::try_many(&self.0, &[Outgoing { slices: &slices, to: To::Peer, control: &[] }])?;
         Ok(bytes.len())
     }
 

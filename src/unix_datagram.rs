@@ -227,7 +227,7 @@ impl UnixDatagram {
     pub fn try_send(&self, bytes: &[u8], name: Option<&[u8]>) -> Result<usize> {
         let to = self.destination(name)?.as_ref().map(Name::to_raw).transpose()?;
         let slices = [std::io::IoSlice::new(bytes)];
-        let message = Outgoing { slices: &slices, to: to.as_ref(), control: &[] };
+        let message = Outgoing { slices: &slices, to: to.as_ref().into(), control: &[] };
         datagram::try_many(&self.0, &[message])?;
         Ok(bytes.len())
     }

@@ -24,8 +24,9 @@ pub(crate) use report::{connected, shutdown};
 pub(crate) use send::{Request, SendCallback, SendControl, check_slices, may_try, start, try_many};
 
 use crate::error::{Error, Result};
-use crate::event_loop::{LoopRef, WatcherKey};
+use crate::event_loop::{Facilities, LoopRef, WatcherKey};
 use crate::handle::{Base, HandleKind, Node, Slot, create};
+use crate::sys::datagram::Joining;
 use crate::sys::{epoll, fd};
 use send::Sending;
 
@@ -57,6 +58,8 @@ pub(crate) struct DatagramNode {
     /// How often receiving was started, so that a batch ends with the closure it was for.
     starts: Cell<u32>,
     sending: OnceCell<Box<Sending>>,
+    /// Whether several datagrams may be sent as one message.
+    joining: Joining,
     /// Bound to, and removed with the handle.
     path: Cell<Option<Box<[u8]>>>,
 }
@@ -72,6 +75,7 @@ impl DatagramNode {
             receiver: Slot::empty(),
             starts: Cell::new(0),
             sending: OnceCell::new(),
+            joining: Joining::never(),
             path: Cell::new(None),
         })
     }
@@ -123,8 +127,15 @@ impl DatagramNode {
         self.may_open()?;
         let kept = self.flags.get() & (Flags::BATCHES | Flags::HAS_END);
         self.flags.set(kept);
+        self.reset_joining();
         *self.fd.borrow_mut() = Some(fd);
         Ok(())
+    }
+
+    /// Whether datagrams can be sent together is to be found out anew.
+    pub(crate) fn reset_joining(&self) {
+        let allowed = self.base.lp().inner().has(Facilities::UDP_SEGMENT);
+        self.joining.reset(allowed && self.kind == HandleKind::Udp);
     }
 
     /// Remembers the path to remove when the handle is closed.

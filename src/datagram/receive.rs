@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use super::{DatagramNode, Flags};
 use crate::error::{Error, Result};
-use crate::handle::OnUnwind;
-use crate::sys::datagram::{self, MESSAGES_PER_CALL, Received};
+use crate::handle::{HandleKind, OnUnwind};
+use crate::sys::datagram::{self, Headers, MESSAGES_PER_CALL, Received};
 
 /// Messages per event of a socket that takes them one by one, so that a flood lets others have
 /// their turn (libuv's limit).
@@ -20,6 +20,10 @@ const MESSAGES_PER_EVENT: usize = 32;
 /// Messages per event of a socket that takes them in batches, where one costs a fraction: four
 /// full calls.
 const BATCHED_PER_EVENT: usize = 4 * MESSAGES_PER_CALL;
+
+/// From one place in a buffer of ours for a batch to the next. Were it a power of two, the beginnings of
+/// all messages would compete for the same few lines of the processor's first cache.
+const STRIDE: usize = MESSAGE_SIZE + 192;
 
 /// The largest message there is: an IP datagram's length has 16 bits. libuv suggests as much to
 /// whoever supplies buffers, and cuts buffers for batches into pieces of this size.
@@ -59,13 +63,18 @@ pub(crate) trait Receiver {
 /// Receives into the buffer of the loop, or for batches into one of its own.
 pub(crate) struct LoopBuffer<F> {
     callback: F,
-    batch: Vec<u8>,
-    received: Vec<Received>,
+    batch: Option<Batch>,
+}
+
+/// What a batch is received with.
+struct Batch {
+    bytes: Vec<u8>,
+    headers: Box<Headers>,
 }
 
 impl<F> LoopBuffer<F> {
     pub(crate) fn new(callback: F) -> LoopBuffer<F> {
-        LoopBuffer { callback, batch: Vec::new(), received: Vec::new() }
+        LoopBuffer { callback, batch: None }
     }
 }
 
@@ -90,8 +99,9 @@ impl<F: FnMut(&Rc<DatagramNode>, Event<'_>)> Receiver for LoopBuffer<F> {
             return self.receive_many(node, queue);
         }
         let lp = node.base.lp().inner();
+        let rights = node.kind_of_handle() != HandleKind::Udp;
         let mut buffer = lp.take_buffer();
-        let outcome = match node.with_fd(|fd| datagram::receive(fd, &mut buffer, queue)) {
+        let outcome = match node.with_fd(|fd| datagram::receive(fd, &mut buffer, queue, rights)) {
             Ok(received) if is_end(node, &received) => {
                 leave(node);
                 lp.counters.callback();
@@ -112,30 +122,30 @@ impl<F: FnMut(&Rc<DatagramNode>, Event<'_>)> Receiver for LoopBuffer<F> {
 
 impl<F: FnMut(&Rc<DatagramNode>, Event<'_>)> LoopBuffer<F> {
     fn receive_many(&mut self, node: &Rc<DatagramNode>, queue: bool) -> Outcome {
-        if self.batch.is_empty() {
+        let mut batch = self.batch.take().unwrap_or_else(|| Batch {
             // Zeroed memory of this size is mapped, and only what is received into takes any.
-            self.batch = vec![0; MESSAGES_PER_CALL * MESSAGE_SIZE];
-        }
-        let mut received = std::mem::take(&mut self.received);
-        let batch = &mut self.batch;
-        let result = node
-            .with_fd(|fd| datagram::receive_many(fd, batch, MESSAGE_SIZE, queue, &mut received));
-        if let Err(error) = result {
-            self.received = received;
-            return self.fail(node, error);
-        }
-        let count = received.len();
-        let batch = std::mem::take(&mut self.batch);
+            bytes: vec![0; MESSAGES_PER_CALL * STRIDE],
+            headers: Box::new(Headers::new()),
+        });
+        let Batch { bytes, headers } = &mut batch;
+        let count = match node.with_fd(|fd| headers.receive(fd, bytes, STRIDE, queue)) {
+            Ok(count) => count,
+            Err(error) => {
+                self.batch = Some(batch);
+                return self.fail(node, error);
+            }
+        };
         let start = node.starts.get();
-        for (at, message) in received.drain(..).enumerate() {
+        for at in 0..count {
             if !still_goes_on(node, start) {
                 break;
             }
-            let from = at * MESSAGE_SIZE;
-            let length = message.bytes.min(MESSAGE_SIZE);
-            self.tell(node, &batch[from..from + length], message);
+            let Some(message) = headers.received(at) else { break };
+            let from = at * STRIDE;
+            let length = message.bytes.min(STRIDE);
+            self.tell(node, &bytes[from..from + length], message);
         }
-        (self.batch, self.received) = (batch, received);
+        self.batch = Some(batch);
         // Fewer than there was room for: that was all.
         if count < MESSAGES_PER_CALL { Outcome::Nothing } else { Outcome::More(count) }
     }
@@ -145,6 +155,7 @@ impl<F: FnMut(&Rc<DatagramNode>, Event<'_>)> LoopBuffer<F> {
 pub(crate) struct Supplied<B, S, F> {
     supply: S,
     callback: F,
+    headers: Option<Box<Headers>>,
     buffers: PhantomData<fn() -> B>,
 }
 
@@ -153,7 +164,7 @@ where
     S: FnMut(&Rc<DatagramNode>, usize) -> B,
 {
     pub(crate) fn new(supply: S, callback: F) -> Supplied<B, S, F> {
-        Supplied { supply, callback, buffers: PhantomData }
+        Supplied { supply, callback, headers: None, buffers: PhantomData }
     }
 }
 
@@ -181,7 +192,8 @@ where
         if node.has(Flags::BATCHES) {
             return self.receive_many(node, buffer, queue);
         }
-        match node.with_fd(|fd| datagram::receive(fd, buffer.as_mut(), queue)) {
+        let rights = node.kind_of_handle() != HandleKind::Udp;
+        match node.with_fd(|fd| datagram::receive(fd, buffer.as_mut(), queue, rights)) {
             Ok(received) if is_end(node, &received) => {
                 leave(node);
                 (self.callback)(node, EventInto::End(buffer));
@@ -212,19 +224,18 @@ where
 
     fn receive_many(&mut self, node: &Rc<DatagramNode>, mut buffer: B, queue: bool) -> Outcome {
         let room = buffer.as_mut().len() / MESSAGE_SIZE;
-        let mut received = Vec::with_capacity(room.min(MESSAGES_PER_CALL));
-        let result = node.with_fd(|fd| {
-            datagram::receive_many(fd, buffer.as_mut(), MESSAGE_SIZE, queue, &mut received)
-        });
-        if let Err(error) = result {
-            return self.fail(node, error, buffer);
-        }
-        let count = received.len();
+        let headers = self.headers.get_or_insert_with(|| Box::new(Headers::new()));
+        let result = node.with_fd(|fd| headers.receive(fd, buffer.as_mut(), MESSAGE_SIZE, queue));
+        let count = match result {
+            Ok(count) => count,
+            Err(error) => return self.fail(node, error, buffer),
+        };
         let start = node.starts.get();
-        for (at, message) in received.into_iter().enumerate() {
+        for at in 0..count {
             if !still_goes_on(node, start) {
                 break;
             }
+            let Some(message) = headers.received(at) else { break };
             let from = at * MESSAGE_SIZE;
             let range = from..from + message.bytes.min(MESSAGE_SIZE);
             (self.callback)(node, EventInto::Piece(&mut buffer, range, message));

@@ -10,6 +10,8 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use socket2::SockAddr;
+
 use super::report::report;
 use super::{DatagramNode, Flags};
 use crate::error::{Error, Result};
@@ -17,7 +19,7 @@ use crate::event_loop::WatcherKey;
 use crate::handle::HandleKind;
 use crate::stream::Bufs;
 use crate::sys::control::Control;
-use crate::sys::datagram::{self, MESSAGES_PER_CALL, Name, Outgoing};
+use crate::sys::datagram::{self, MESSAGES_PER_CALL, Name, Outgoing, To};
 use crate::sys::{ancillary, epoll, unix_socket};
 
 /// Control data that a UDP datagram is sent with: an address with an interface, two traffic
@@ -146,9 +148,25 @@ fn slices_of(bufs: &Bufs) -> impl Iterator<Item = IoSlice<'_>> {
     bufs.as_slice().iter().map(|buf| IoSlice::new(buf.as_ref()))
 }
 
+/// The name of a receiver whose form is not as simple as an Internet address.
+fn raw_name(request: &Request) -> Result<Option<SockAddr>> {
+    match &request.to {
+        None | Some(Name::Inet(_)) => Ok(None),
+        Some(name) => name.to_raw().map(Some),
+    }
+}
+
+fn destination<'a>(request: &Request, raw: Option<&'a SockAddr>) -> To<'a> {
+    match &request.to {
+        Some(Name::Inet(address)) => To::Inet(*address),
+        _ => raw.into(),
+    }
+}
+
 /// Sends one message, by a call of its own.
 fn send_one(node: &DatagramNode, request: &Request) -> Result<()> {
-    let to = request.to.as_ref().map(Name::to_raw).transpose()?;
+    let name = raw_name(request)?;
+    let to = destination(request, name.as_ref());
     let (one, many);
     let slices: &[IoSlice<'_>] = match &request.bufs {
         Bufs::One(buf) => {
@@ -162,8 +180,8 @@ fn send_one(node: &DatagramNode, request: &Request) -> Result<()> {
     };
     let control = request.control.as_ref().map_or([].as_slice(), |control| control.as_slice());
     node.with_fd(|fd| match request.descriptors.as_slice() {
-        [] => datagram::send(fd, &Outgoing { slices, to: to.as_ref(), control }),
-        descriptors => ancillary::send_to(fd, slices, descriptors, to.as_ref()),
+        [] => datagram::send(fd, &Outgoing { slices, to, control }),
+        descriptors => ancillary::send_to(fd, slices, descriptors, name.as_ref()),
     })
     .map(drop)
 }
@@ -182,19 +200,19 @@ fn send_queued(node: &DatagramNode, queue: &VecDeque<Queued>) -> Result<usize> {
         batch.iter().map(|request| slices_of(&request.bufs).collect()).collect();
     let mut names = Vec::with_capacity(batch.len());
     for request in &batch {
-        names.push(request.to.as_ref().map(Name::to_raw).transpose()?);
+        names.push(raw_name(request)?);
     }
     let outgoing: Vec<Outgoing<'_>> = batch
         .iter()
         .zip(&slices)
         .zip(&names)
-        .map(|((request, slices), to)| Outgoing {
+        .map(|((request, slices), name)| Outgoing {
             slices,
-            to: to.as_ref(),
+            to: destination(request, name.as_ref()),
             control: request.control.as_ref().map_or(&[], |control| control.as_slice()),
         })
         .collect();
-    node.with_fd(|fd| datagram::send_many(fd, &outgoing))
+    node.with_fd(|fd| datagram::send_many(fd, &outgoing, &node.joining))
 }
 
 pub(crate) fn start(node: &Rc<DatagramNode>, mut request: Request) -> Result<()> {
@@ -207,7 +225,7 @@ pub(crate) fn start(node: &Rc<DatagramNode>, mut request: Request) -> Result<()>
         return Err(Error::EINVAL);
     }
     // A name that cannot be is told now, not by a send that waited.
-    request.to.as_ref().map(Name::to_raw).transpose()?;
+    raw_name(&request)?;
     let sending = node.sending();
     if sending.count.get() == 0 {
         match send_one(node, &request) {
@@ -359,7 +377,7 @@ pub(crate) fn try_many(node: &DatagramNode, messages: &[Outgoing<'_>]) -> Result
     may_try(node)?;
     let mut sent = 0;
     while sent < messages.len() {
-        match node.with_fd(|fd| datagram::send_many(fd, &messages[sent..])) {
+        match node.with_fd(|fd| datagram::send_many(fd, &messages[sent..], &node.joining)) {
             Ok(count) => sent += count,
             Err(_) if sent > 0 => break,
             Err(error) if is_full(error) => return Err(Error::EAGAIN),

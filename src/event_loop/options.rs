@@ -42,6 +42,11 @@ bitflags! {
         /// io_uring(7), Linux 5.15 for all that is needed. It is used only if
         /// [`Options::io_uring`] asks for it.
         const IO_URING = 1024;
+        /// `UDP_SEGMENT`, Linux 4.18: datagrams of one length to one receiver are handed over as
+        /// one message, which the kernel cuts. Without it each is handed over by itself. That
+        /// [`Transmit::segment_size`](crate::Transmit::segment_size) asks for it has nothing to do
+        /// with this.
+        const UDP_SEGMENT = 2048;
     }
 }
 

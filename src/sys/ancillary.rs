@@ -151,7 +151,7 @@ pub(crate) fn send_to(
     if !descriptors.is_empty() && !control.push(libc::SOL_SOCKET, libc::SCM_RIGHTS, rights) {
         return Err(Error::EINVAL);
     }
-    datagram::send(fd, &Outgoing { slices, to, control: control.as_slice() })
+    datagram::send(fd, &Outgoing { slices, to: to.into(), control: control.as_slice() })
 }
 
 /// Has the kernel add the sender's credentials to each message that is received (`SO_PASSCRED`).

@@ -61,6 +61,31 @@ pub(crate) fn receive_segments(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
     set(fd, libc::SOL_UDP, libc::UDP_GRO, &libc::c_int::from(on))
 }
 
+/// An option that is an int.
+fn get(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value and its length outlive the call, which writes no more than it says.
+    check(unsafe {
+        let value = (&raw mut value).cast();
+        libc::getsockopt(fd.as_raw_fd(), level, name, value, &raw mut length)
+    })
+    .map(|_| value)
+}
+
+/// Whether datagrams may be sent on this socket together, for the kernel to cut.
+///
+/// A kernel that does not know how to (before 4.18) says nothing when it is asked to, and sends one
+/// large datagram; so the option is looked for first. A socket that cuts of its own accord would
+/// cut each datagram by itself, and one that keeps errors would keep one error for all of them.
+pub(crate) fn may_join(fd: BorrowedFd<'_>) -> bool {
+    // A socket does not have the options of the other family.
+    let is_on = |level, name| get(fd, level, name).is_ok_and(|value| value != 0);
+    get(fd, libc::SOL_UDP, libc::UDP_SEGMENT) == Ok(0)
+        && !is_on(libc::SOL_IP, libc::IP_RECVERR)
+        && !is_on(libc::SOL_IPV6, libc::IPV6_RECVERR)
+}
+
 /// Keeps errors that routers and receivers report (`IP_RECVERR`, `IPV6_RECVERR`).
 pub(crate) fn keep_errors(fd: BorrowedFd<'_>, family: AddressFamily) -> Result<()> {
     match family {

@@ -195,6 +195,7 @@ impl Udp {
         self.0.with_fd(|fd| {
             if flags.contains(UdpFlags::LINUX_RECVERR) {
                 udp::keep_errors(fd, AddressFamily::of(&address))?;
+                self.0.reset_joining();
             }
             if flags.contains(UdpFlags::REUSE_ADDRESS) {
                 inet::reuse_address(fd)?;

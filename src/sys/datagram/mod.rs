@@ -3,13 +3,15 @@
 //!
 //! Invariants: no call blocks, whatever the flags of the description; a descriptor that arrives is
 //! owned, and close-on-exec, before anything else is looked at; what the kernel says beside the
-//! bytes is read by [`Beside::parse`], which takes any bytes at all.
+//! bytes is read by [`Beside::parse`], which takes any bytes at all. `send` is the other direction.
 
-use std::io::IoSlice;
-use std::mem::{MaybeUninit, zeroed};
+mod send;
+
+use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+pub(crate) use send::{Joining, Outgoing, To, send, send_many};
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::ancillary::{self, Credentials};
@@ -17,8 +19,8 @@ use super::control::{self, Control, space};
 use super::{retry, unix_socket};
 use crate::error::{Error, Result};
 
-/// Messages in one recvmmsg or sendmmsg call. The kernel takes up to 1024 (`UIO_MAXIOV`); the
-/// headers of this many are 12 KiB of stack.
+/// Messages in one recvmmsg or sendmmsg call. The kernel takes up to 1024 (`UIO_MAXIOV`); names and
+/// control data of this many are 12 KiB.
 pub(crate) const MESSAGES_PER_CALL: usize = 32;
 
 /// Bytes of control data for a UDP datagram: an address with an interface, traffic classes, a
@@ -50,6 +52,31 @@ impl Name {
             return Some(Name::Unix(unix_socket::name_of_raw(raw)));
         }
         raw.as_socket().map(Name::Inet)
+    }
+
+    /// The name that the kernel has written to the beginning of the storage.
+    fn of_storage(storage: &RawName, length: libc::socklen_t) -> Option<Name> {
+        let written = storage.0.get(..length as usize).unwrap_or(&storage.0);
+        if let Some(address) = inet_address(written) {
+            return Some(Name::Inet(address));
+        }
+        if written.is_empty() {
+            return None;
+        }
+        // SAFETY: as long as any address there is, and any bytes are one.
+        let raw = unsafe { storage.0.as_ptr().cast::<SockAddrStorage>().read_unaligned() };
+        // SAFETY: as above; the length is within it.
+        Name::from_raw(&unsafe { SockAddr::new(raw, written.len() as libc::socklen_t) })
+    }
+}
+
+/// Room for the kernel to write a name to.
+#[repr(C, align(8))]
+struct RawName([u8; size_of::<SockAddrStorage>()]);
+
+impl RawName {
+    const fn new() -> RawName {
+        RawName([0; size_of::<SockAddrStorage>()])
     }
 }
 
@@ -129,18 +156,19 @@ fn extended(data: &[u8]) -> Option<Extended> {
     let errno = i32::from_ne_bytes(array(data, 0)?);
     let [origin, kind, code, _] = array(data, 4)?;
     let info = u32::from_ne_bytes(array(data, 8)?);
-    Some(Extended { errno, origin, kind, code, info, offender: offender(data.get(16..)?) })
+    Some(Extended { errno, origin, kind, code, info, offender: inet_address(data.get(16..)?) })
 }
 
-/// The address behind an extended error (`SO_EE_OFFENDER`).
-fn offender(data: &[u8]) -> Option<SocketAddr> {
+/// The address in a `sockaddr_in` or `sockaddr_in6`; `None` for another family.
+fn inet_address(data: &[u8]) -> Option<SocketAddr> {
     let family = i32::from(u16::from_ne_bytes(array(data, 0)?));
     let port = u16::from_be_bytes(array(data, 2)?);
     match family {
         libc::AF_INET => Some(SocketAddrV4::new(array::<4>(data, 4)?.into(), port).into()),
         libc::AF_INET6 => {
+            let flow = u32::from_ne_bytes(array(data, 4)?);
             let scope = u32::from_ne_bytes(array(data, 24)?);
-            Some(SocketAddrV6::new(array::<16>(data, 8)?.into(), port, 0, scope).into())
+            Some(SocketAddrV6::new(array::<16>(data, 8)?.into(), port, flow, scope).into())
         }
         _ => None,
     }
@@ -165,7 +193,8 @@ pub(crate) struct Received {
 
 impl Received {
     fn new(bytes: usize, from: Option<Name>, flags: i32, control: &[u8]) -> Received {
-        let beside = Beside::parse(control);
+        // Most sockets have not asked for anything beside the bytes.
+        let beside = if control.is_empty() { Beside::default() } else { Beside::parse(control) };
         // SAFETY: the control data is that of a message that has just come, and is read once.
         let descriptors = unsafe { ancillary::own(beside.rights) }.collect();
         Received {
@@ -190,150 +219,123 @@ fn flags(queue: bool) -> libc::c_int {
     if queue { flags | libc::MSG_ERRQUEUE } else { flags }
 }
 
-/// # Safety
-/// The kernel has written a name of `length` bytes to the storage.
-unsafe fn name(storage: &MaybeUninit<SockAddrStorage>, length: libc::socklen_t) -> Option<Name> {
-    if length == 0 {
-        return None;
+/// Receives one message. `rights` says that descriptors may come along, as on Unix sockets; their
+/// numbers take much more room than what IP has to say.
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    queue: bool,
+    rights: bool,
+) -> Result<Received> {
+    if rights {
+        receive_with::<{ ancillary::ROOM }>(fd, buffer, queue)
+    } else {
+        receive_with::<UDP_ROOM>(fd, buffer, queue)
     }
-    // SAFETY: the caller's promise; any bytes are an address, and unwritten ones are zeros.
-    let raw = unsafe { SockAddr::new(storage.assume_init_read(), length) };
-    Name::from_raw(&raw)
 }
 
-/// Receives one message.
-pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], queue: bool) -> Result<Received> {
-    let mut control = Control::<{ ancillary::ROOM }>::new();
-    let mut storage = MaybeUninit::<SockAddrStorage>::zeroed();
+fn receive_with<const ROOM: usize>(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    queue: bool,
+) -> Result<Received> {
+    let mut control = Control::<ROOM>::new();
+    let mut storage = RawName::new();
     let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: an all-zero msghdr has no name, no buffers and no flags.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = &raw mut slice;
     message.msg_iovlen = 1;
-    message.msg_name = storage.as_mut_ptr().cast();
+    message.msg_name = storage.0.as_mut_ptr().cast();
     message.msg_control = control.room().as_mut_ptr().cast();
     // SAFETY: the message refers to a name, one slice and control data, all of which outlive the
     // call and are as long as it says.
     let bytes = retry(|| unsafe {
-        message.msg_namelen = size_of::<SockAddrStorage>() as _;
-        message.msg_controllen = ancillary::ROOM as _;
+        message.msg_namelen = size_of::<RawName>() as _;
+        message.msg_controllen = ROOM as _;
         libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags(queue)) as libc::c_long
     })?;
-    // SAFETY: the call has written a name of this length.
-    let from = unsafe { name(&storage, message.msg_namelen) };
-    let length = message.msg_controllen.min(ancillary::ROOM);
+    let from = Name::of_storage(&storage, message.msg_namelen);
+    let length = message.msg_controllen.min(ROOM);
     Ok(Received::new(bytes as usize, from, message.msg_flags, &control.room()[..length]))
 }
 
-/// Receives up to [`MESSAGES_PER_CALL`] messages into as many pieces of `buffer`, `size` bytes each,
-/// and adds them to `received`. At least one, or an error.
-pub(crate) fn receive_many(
-    fd: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    size: usize,
-    queue: bool,
-    received: &mut Vec<Received>,
-) -> Result<()> {
-    let mut names = [const { MaybeUninit::<SockAddrStorage>::zeroed() }; MESSAGES_PER_CALL];
-    let mut controls = [const { Control::<UDP_ROOM>::new() }; MESSAGES_PER_CALL];
-    // SAFETY: an all-zero iovec and an all-zero mmsghdr are empty.
-    let mut slices: [libc::iovec; MESSAGES_PER_CALL] = unsafe { zeroed() };
-    // SAFETY: as above.
-    let mut messages: [libc::mmsghdr; MESSAGES_PER_CALL] = unsafe { zeroed() };
-    let mut count = 0;
-    let pieces = buffer.chunks_exact_mut(size.max(1));
-    for ((((message, slice), name), control), piece) in
-        messages.iter_mut().zip(&mut slices).zip(&mut names).zip(&mut controls).zip(pieces)
-    {
-        *slice = libc::iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: piece.len() };
+/// What several messages are received with beside their buffer. It is kept from call to call,
+/// because to clear it takes as long as to receive a message.
+pub(crate) struct Headers {
+    names: [RawName; MESSAGES_PER_CALL],
+    controls: [Control<UDP_ROOM>; MESSAGES_PER_CALL],
+    messages: [libc::mmsghdr; MESSAGES_PER_CALL],
+    count: usize,
+}
+
+impl Headers {
+    pub(crate) fn new() -> Headers {
+        Headers {
+            names: [const { RawName::new() }; MESSAGES_PER_CALL],
+            controls: [const { Control::new() }; MESSAGES_PER_CALL],
+            // SAFETY: an all-zero mmsghdr is empty.
+            messages: unsafe { zeroed() },
+            count: 0,
+        }
+    }
+
+    /// Receives up to [`MESSAGES_PER_CALL`] messages into as many pieces of `buffer`, `size` bytes
+    /// each, and returns how many: at least one, or an error.
+    pub(crate) fn receive(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        buffer: &mut [u8],
+        size: usize,
+        queue: bool,
+    ) -> Result<usize> {
+        self.count = 0;
+        // SAFETY: an all-zero iovec is empty.
+        let mut slices: [libc::iovec; MESSAGES_PER_CALL] = unsafe { zeroed() };
+        let mut count = 0;
+        let pieces = buffer.chunks_exact_mut(size.max(1));
+        for ((((message, slice), name), control), piece) in self
+            .messages
+            .iter_mut()
+            .zip(&mut slices)
+            .zip(&mut self.names)
+            .zip(&mut self.controls)
+            .zip(pieces)
+        {
+            *slice = libc::iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: piece.len() };
+            let header = &mut message.msg_hdr;
+            header.msg_iov = slice;
+            header.msg_iovlen = 1;
+            header.msg_name = name.0.as_mut_ptr().cast();
+            header.msg_namelen = size_of::<RawName>() as _;
+            header.msg_control = control.room().as_mut_ptr().cast();
+            header.msg_controllen = UDP_ROOM as _;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(Error::EINVAL);
+        }
+        let (messages, null) = (self.messages.as_mut_ptr(), std::ptr::null_mut());
+        // SAFETY: each of the `count` messages refers to a name, one slice and control data of its
+        // own, all of which outlive the call and are as long as it says. A call that is
+        // interrupted has changed nothing.
+        let n = retry(|| unsafe {
+            libc::recvmmsg(fd.as_raw_fd(), messages, count, flags(queue) as _, null)
+        })?;
+        self.count = n as usize;
+        Ok(self.count)
+    }
+
+    /// What came with the message at this place.
+    pub(crate) fn received(&mut self, at: usize) -> Option<Received> {
+        let message = self.messages[..self.count].get_mut(at)?;
         let header = &mut message.msg_hdr;
-        header.msg_iov = slice;
-        header.msg_iovlen = 1;
-        header.msg_name = name.as_mut_ptr().cast();
-        header.msg_namelen = size_of::<SockAddrStorage>() as _;
-        header.msg_control = control.room().as_mut_ptr().cast();
-        header.msg_controllen = UDP_ROOM as _;
-        count += 1;
+        let from = Name::of_storage(&self.names[at], header.msg_namelen);
+        // Control data is read once, because it may own descriptors.
+        let length = std::mem::take(&mut header.msg_controllen).min(UDP_ROOM);
+        let control = &self.controls[at].room()[..length];
+        Some(Received::new(message.msg_len as usize, from, header.msg_flags, control))
     }
-    if count == 0 {
-        return Err(Error::EINVAL);
-    }
-    let null = std::ptr::null_mut();
-    // SAFETY: each of the `count` messages refers to a name, one slice and control data of its
-    // own, all of which outlive the call and are as long as it says. A call that is interrupted
-    // has changed nothing.
-    let n = retry(|| unsafe {
-        libc::recvmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), count, flags(queue) as _, null)
-    })?;
-    for (at, message) in messages.iter().enumerate().take(n as usize) {
-        let header = &message.msg_hdr;
-        // SAFETY: the call has written a name of this length.
-        let from = unsafe { name(&names[at], header.msg_namelen) };
-        let length = header.msg_controllen.min(UDP_ROOM);
-        let control = &controls[at].room()[..length];
-        received.push(Received::new(message.msg_len as usize, from, header.msg_flags, control));
-    }
-    Ok(())
-}
-
-/// One message to be sent.
-#[derive(Debug)]
-pub(crate) struct Outgoing<'a> {
-    pub(crate) slices: &'a [IoSlice<'a>],
-    pub(crate) to: Option<&'a SockAddr>,
-    /// Control messages, aligned as [`Control`] is.
-    pub(crate) control: &'a [u8],
-}
-
-impl Outgoing<'_> {
-    fn header(&self) -> libc::msghdr {
-        // SAFETY: an all-zero msghdr has no name, no buffers and no flags.
-        let mut header: libc::msghdr = unsafe { zeroed() };
-        header.msg_iov = self.slices.as_ptr().cast_mut().cast();
-        header.msg_iovlen = self.slices.len();
-        if let Some(to) = self.to {
-            header.msg_name = to.as_ptr().cast_mut().cast();
-            header.msg_namelen = to.len();
-        }
-        if !self.control.is_empty() {
-            header.msg_control = self.control.as_ptr().cast_mut().cast();
-            header.msg_controllen = self.control.len() as _;
-        }
-        header
-    }
-}
-
-const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-
-/// Sends one message, whole or not at all. `EAGAIN` when there is no room.
-pub(crate) fn send(fd: BorrowedFd<'_>, message: &Outgoing<'_>) -> Result<usize> {
-    let header = message.header();
-    // SAFETY: an `IoSlice` has the layout of an iovec; slices, name and control data outlive the
-    // call, which only reads them.
-    retry(|| unsafe {
-        libc::sendmsg(fd.as_raw_fd(), &raw const header, SEND_FLAGS) as libc::c_long
-    })
-    .map(|n| n as usize)
-}
-
-/// Sends up to [`MESSAGES_PER_CALL`] of the messages, in order, and returns how many: at least
-/// one, or the error of the first.
-pub(crate) fn send_many(fd: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> Result<usize> {
-    if let [message] = messages {
-        return send(fd, message).map(|_| 1);
-    }
-    // SAFETY: an all-zero mmsghdr is empty.
-    let mut headers: [libc::mmsghdr; MESSAGES_PER_CALL] = unsafe { zeroed() };
-    let count = messages.len().min(MESSAGES_PER_CALL);
-    for (header, message) in headers.iter_mut().zip(messages) {
-        header.msg_hdr = message.header();
-    }
-    // SAFETY: as in `send`, for each of the `count` messages; of a header only the length that
-    // was sent is written.
-    retry(|| unsafe {
-        libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count as _, SEND_FLAGS as _)
-    })
-    .map(|n| n as usize)
 }
 
 #[cfg(test)]
