@@ -1,16 +1,18 @@
-//! Streams, with criterion: 64 bytes there and back, 64 KiB in one direction, and accepting.
+//! Streams and datagrams, with criterion: 64 bytes there and back, 64 KiB in one direction, accepting,
+//! and datagrams one by one and in batches.
 //!
 //! `cargo bench --bench streams`
 
 #![allow(missing_docs, reason = "criterion's macros")]
 
 use std::cell::{Cell, RefCell};
+use std::io::IoSlice;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use blacklight::Written;
 use blacklight::prelude::*;
+use blacklight::{Outgoing, Written};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 static MESSAGE: [u8; 64] = [0; 64];
@@ -138,6 +140,80 @@ fn accept(c: &mut Criterion) {
     });
 }
 
+/// A datagram of 64 bytes there and back.
+fn datagram_ping_pong(c: &mut Criterion) {
+    c.bench_function("UDP ping-pong, 64 bytes", |b| {
+        let lp = EventLoop::new().expect("a loop");
+        let pair = [(); 2].map(|()| {
+            let udp = Udp::new(&lp).expect("a handle");
+            udp.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+            udp
+        });
+        let [one, other] = &pair;
+        one.connect(other.local_address().expect("it is bound")).expect("an address");
+        other.connect(one.local_address().expect("it is bound")).expect("an address");
+        let send = |udp: &Udp| assert_eq!(udp.try_send(&MESSAGE, None), Ok(MESSAGE.len()));
+        other.recv_start(move |other, _| send(other)).expect("it receives");
+        let left = Rc::new(Cell::new(0u64));
+        let count = left.clone();
+        one.recv_start(move |one, _| {
+            count.set(count.get() - 1);
+            if count.get() == 0 {
+                one.event_loop().stop();
+            } else {
+                send(one);
+            }
+        })
+        .expect("it receives");
+        b.iter_custom(|iterations| {
+            left.set(iterations);
+            let begun = Instant::now();
+            send(one);
+            lp.run(RunMode::Default).expect("the loop runs");
+            begun.elapsed()
+        });
+    });
+}
+
+/// Sixteen datagrams are sent with one call and received with one, then the next sixteen.
+fn datagrams_in_batches(c: &mut Criterion) {
+    const BATCH: u64 = 16;
+    let mut group = c.benchmark_group("UDP");
+    group.throughput(Throughput::Elements(BATCH));
+    group.bench_function("UDP in batches of 16, 64 bytes", |b| {
+        let lp = EventLoop::new().expect("a loop");
+        let receiver = Udp::new_with(&lp, None, true).expect("a handle");
+        receiver.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        let transmit = receiver.local_address().expect("it is bound").into();
+        let sender = Udp::new(&lp).expect("a handle");
+        let send = move |sender: &Udp| {
+            let slices = [IoSlice::new(&MESSAGE)];
+            let batch = [Outgoing { slices: &slices, transmit }; BATCH as usize];
+            assert_eq!(sender.try_send_batch(&batch), Ok(batch.len()));
+        };
+        let left = Rc::new(Cell::new(0u64));
+        let (count, again) = (left.clone(), sender.clone());
+        receiver
+            .recv_start(move |receiver, _| {
+                count.set(count.get() - 1);
+                if count.get() == 0 {
+                    receiver.event_loop().stop();
+                } else if count.get() % BATCH == 0 {
+                    send(&again);
+                }
+            })
+            .expect("it receives");
+        b.iter_custom(|iterations| {
+            left.set(iterations * BATCH);
+            let begun = Instant::now();
+            send(&sender);
+            lp.run(RunMode::Default).expect("the loop runs");
+            begun.elapsed()
+        });
+    });
+    group.finish();
+}
+
 fn streams(c: &mut Criterion) {
     ping_pong(c, "TCP", tcp_pair);
     ping_pong(c, "pipe", |lp| Pipe::pair(lp).expect("a pair"));
@@ -150,6 +226,8 @@ fn streams(c: &mut Criterion) {
         pipes
     });
     accept(c);
+    datagram_ping_pong(c);
+    datagrams_in_batches(c);
 }
 
 criterion_group!(benches, streams);

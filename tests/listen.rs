@@ -29,11 +29,8 @@ fn connect(lp: &EventLoop, name: &[u8]) -> Pipe {
     client
 }
 
-/// libuv#3696 (B35): one accept per event, so that siblings on the same socket get their share.
-#[test]
-fn one_connection_is_announced_per_turn() {
-    let lp = EventLoop::new().unwrap();
-    let (server, name) = server(&lp);
+/// How many connections of three have been announced after each of four turns.
+fn announced(lp: &EventLoop, server: &Pipe, name: &[u8]) -> [u32; 4] {
     let count = Rc::new(Cell::new(0));
     let c = count.clone();
     server
@@ -45,11 +42,66 @@ fn one_connection_is_announced_per_turn() {
         })
         .unwrap();
     assert!(matches!(server.accept(), Err(Error::EAGAIN)));
-    let _clients: Vec<Pipe> = (0..3).map(|_| connect(&lp, &name)).collect();
-    for expected in [1, 2, 3, 3] {
+    let _clients: Vec<Pipe> = (0..3).map(|_| connect(lp, name)).collect();
+    std::array::from_fn(|_| {
+        lp.run(RunMode::NoWait).unwrap();
+        count.get()
+    })
+}
+
+/// libuv#3696 (B35): one accept per event, so that siblings on the same socket get their share.
+#[test]
+fn one_connection_is_announced_per_turn_where_siblings_may_wait_for_others() {
+    let lp = EventLoop::new().unwrap();
+    let (lent, name) = server(&lp);
+    let opened = Pipe::new(&lp).unwrap();
+    opened.open(lent.duplicate_fd().unwrap()).unwrap();
+    assert_eq!(announced(&lp, &opened, &name), [1, 2, 3, 3]);
+    opened.close();
+    lp.run(RunMode::NoWait).unwrap();
+    assert_eq!(announced(&lp, &lent, &name), [1, 2, 3, 3], "there is, or was, a copy");
+    let (told, name) = server(&lp);
+    told.fileno().unwrap();
+    assert_eq!(announced(&lp, &told, &name), [1, 2, 3, 3], "there may be a copy");
+}
+
+#[test]
+fn a_server_that_nobody_shares_takes_what_waits() {
+    let lp = EventLoop::new().unwrap();
+    let (server, name) = server(&lp);
+    assert_eq!(announced(&lp, &server, &name), [3, 3, 3, 3]);
+}
+
+/// Taking one more in vain costs a system call; a server whose connections come one by one does
+/// so less and less often.
+#[test]
+fn a_server_learns_whether_several_wait() {
+    let lp = EventLoop::new().unwrap();
+    let (server, name) = server(&lp);
+    let count = Rc::new(Cell::new(0));
+    let c = count.clone();
+    server
+        .listen(128, move |server, result| {
+            result.unwrap();
+            c.set(c.get() + 1);
+            drop(server.accept().unwrap());
+        })
+        .unwrap();
+    let mut clients = Vec::new();
+    for expected in 1..=4 {
+        clients.push(connect(&lp, &name));
         lp.run(RunMode::NoWait).unwrap();
         assert_eq!(count.get(), expected);
     }
+    clients.extend((0..40).map(|_| connect(&lp, &name)));
+    let mut steps = Vec::new();
+    while count.get() < 44 {
+        let before = count.get();
+        lp.run(RunMode::NoWait).unwrap();
+        steps.push(count.get() - before);
+    }
+    // It was in vain at the first and at the third; after that two chances are let go.
+    assert_eq!(steps, [1, 32, 7]);
 }
 
 #[test]

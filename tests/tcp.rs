@@ -314,6 +314,7 @@ fn simultaneous_accepts_take_several_connections_in_a_turn() {
     let lp = EventLoop::new().unwrap();
     let (server, count) = (Tcp::new(&lp).unwrap(), Rc::new(Cell::new(0)));
     server.bind(any4()).unwrap();
+    server.simultaneous_accepts(false).unwrap();
     let c = count.clone();
     server
         .listen(64, move |server, result| {

@@ -29,8 +29,8 @@ pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
 }
 
 /// A connection that leaves nothing behind: closing it resets it.
-pub(crate) fn connect_briefly(listener: &TcpListener) -> TcpStream {
-    let client = TcpStream::connect(listener.local_addr().expect("its address")).expect("room");
+pub(crate) fn connect_briefly(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).expect("room");
     let socket = Socket::from(client);
     socket.set_linger(Some(Duration::ZERO)).expect("an option");
     socket.into()

@@ -25,7 +25,7 @@ pub(crate) use send::{Request, SendCallback, SendControl, check_slices, may_try,
 
 use crate::error::{Error, Result};
 use crate::event_loop::{Facilities, LoopRef, WatcherKey};
-use crate::handle::{Base, HandleKind, Node, Slot, create};
+use crate::handle::{Again, Base, HandleKind, Node, Slot, create};
 use crate::sys::datagram::Joining;
 use crate::sys::{epoll, fd};
 use send::Sending;
@@ -60,6 +60,8 @@ pub(crate) struct DatagramNode {
     sending: OnceCell<Box<Sending>>,
     /// Whether several datagrams may be sent as one message.
     joining: Joining,
+    /// Whether receiving goes on after a batch that was not full.
+    again: Again,
     /// Bound to, and removed with the handle.
     path: Cell<Option<Box<[u8]>>>,
 }
@@ -76,6 +78,7 @@ impl DatagramNode {
             starts: Cell::new(0),
             sending: OnceCell::new(),
             joining: Joining::never(),
+            again: Again::default(),
             path: Cell::new(None),
         })
     }

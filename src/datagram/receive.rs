@@ -51,6 +51,8 @@ pub(crate) enum EventInto<'a, B> {
 pub(crate) enum Outcome {
     /// So many messages came, and there may be more.
     More(usize),
+    /// So many came, and that was all when they were fetched.
+    All(usize),
     Nothing,
 }
 
@@ -146,8 +148,7 @@ impl<F: FnMut(&Rc<DatagramNode>, Event<'_>)> LoopBuffer<F> {
             self.tell(node, &bytes[from..from + length], message);
         }
         self.batch = Some(batch);
-        // Fewer than there was room for: that was all.
-        if count < MESSAGES_PER_CALL { Outcome::Nothing } else { Outcome::More(count) }
+        if count < MESSAGES_PER_CALL { Outcome::All(count) } else { Outcome::More(count) }
     }
 }
 
@@ -297,10 +298,19 @@ pub(super) fn ready(node: &Rc<DatagramNode>, failed: bool) {
     let most = if node.has(Flags::BATCHES) { BATCHED_PER_EVENT } else { MESSAGES_PER_EVENT };
     for queue in [false, true] {
         let mut left = if queue && !failed { 0 } else { most };
+        let mut asked_again = false;
         while left > 0 && goes_on(node) {
-            match receive_once(node, queue) {
+            let outcome = receive_once(node, queue);
+            if std::mem::take(&mut asked_again) {
+                node.again.was(!matches!(outcome, Outcome::Nothing));
+            }
+            match outcome {
                 Outcome::More(count) => left = left.saturating_sub(count),
-                Outcome::Nothing => break,
+                Outcome::All(count) if !queue && node.again.pays() => {
+                    left = left.saturating_sub(count);
+                    asked_again = true;
+                }
+                Outcome::All(_) | Outcome::Nothing => break,
             }
         }
     }

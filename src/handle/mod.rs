@@ -1,5 +1,6 @@
 //! What all handles have in common, as users see it: [`Handle`], [`AnyHandle`], [`HandleKind`].
 
+mod again;
 mod base;
 mod slot;
 
@@ -8,6 +9,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::rc::Rc;
 
+pub(crate) use again::Again;
 pub(crate) use base::{Base, Node, OnUnwind, create};
 pub(crate) use slot::Slot;
 

@@ -222,7 +222,7 @@ fn fill_slots(slots: &BTreeMap<u32, Stdio>, ends: &mut Vec<End>) -> Result<Vec<S
             }
             // A copy, so that the handle may be closed while the child is made elsewhere.
             stdio::Source::Stream(node) => {
-                let copy = node.with_fd(fd::duplicate);
+                let copy = node.duplicate_fd();
                 Source::Shared(Arc::new(copy.map_err(failed(SpawnStep::Dup(number)))?))
             }
             stdio::Source::Pipe { node, direction, socket } => {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::node::{Flags, StreamNode};
 use super::tcp;
 use crate::error::{Error, Result};
-use crate::handle::{HandleKind, OnUnwind, Slot};
+use crate::handle::{Again, HandleKind, OnUnwind, Slot};
 use crate::sys::{fd, unix_socket};
 
 type Callback = dyn FnMut(&Rc<StreamNode>, Result<()>);
@@ -19,7 +19,7 @@ type Callback = dyn FnMut(&Rc<StreamNode>, Result<()>);
 /// wait may be many, and the loop has other work.
 const TURNED_AWAY_PER_EVENT: u32 = 64;
 
-/// Connections announced per event of a server that asked for more than one.
+/// Connections announced per event where nobody else waits for them.
 const SIMULTANEOUS: u32 = 32;
 
 /// What a stream has that is a server.
@@ -30,8 +30,9 @@ pub(crate) struct Listening {
     spare: RefCell<Option<OwnedFd>>,
     /// The path to remove when the server is closed.
     path: Cell<Option<Vec<u8>>>,
-    /// Connections announced per event; more than one starves others who listen (libuv#3696).
-    per_event: Cell<u32>,
+    /// Whether more than one connection is announced per event, if that was said.
+    simultaneous: Cell<Option<bool>>,
+    again: Again,
 }
 
 impl Listening {
@@ -41,7 +42,8 @@ impl Listening {
             connection: RefCell::new(None),
             spare: RefCell::new(None),
             path: Cell::new(None),
-            per_event: Cell::new(1),
+            simultaneous: Cell::new(None),
+            again: Again::default(),
         }
     }
 
@@ -75,7 +77,14 @@ fn listening(node: &StreamNode) -> &Listening {
 }
 
 pub(super) fn set_simultaneous(node: &StreamNode, on: bool) {
-    listening(node).per_event.set(if on { SIMULTANEOUS } else { 1 });
+    listening(node).simultaneous.set(Some(on));
+}
+
+/// Connections announced per event. More than one would starve others who have the same socket
+/// (libuv#3696); nobody else can have one that was made here and never lent.
+fn limit(node: &StreamNode, listening: &Listening) -> u32 {
+    let many = listening.simultaneous.get().unwrap_or_else(|| !node.has(Flags::SHARED));
+    if many { SIMULTANEOUS } else { 1 }
 }
 
 /// Remembers the path that the stream was bound to.
@@ -125,8 +134,14 @@ pub(super) fn ready(node: &Rc<StreamNode>) {
         node.watch_less();
         return;
     }
-    for _ in 0..listening.per_event.get() {
+    for count in 0..limit(node, listening) {
+        if count == 1 && !listening.again.pays() {
+            return;
+        }
         let goes_on = announce(node, listening);
+        if count == 1 {
+            listening.again.was(goes_on);
+        }
         if listening.has_connection() {
             node.watch_less();
             return;

@@ -378,7 +378,7 @@ pub trait Stream: Handle + sealed::AsStream {
     /// # Errors
     /// `EBADF` when there is none, `EMFILE` when no number is left for the copy.
     fn duplicate_fd(&self) -> Result<OwnedFd> {
-        self.stream().with_fd(crate::sys::fd::duplicate)
+        self.stream().duplicate_fd()
     }
 
     /// Gives the descriptor back and leaves the stream not open. It may be non-blocking.

@@ -47,6 +47,8 @@ bitflags! {
         const WRITES_BLOCK = 2048;
         /// Its address turned out to be in use; to be said later.
         const IN_USE = 4096;
+        /// Somebody else may have the descriptor too.
+        const SHARED = 8192;
     }
 }
 
@@ -191,7 +193,14 @@ impl StreamNode {
     }
 
     pub(super) fn fileno(&self) -> Result<RawFd> {
+        self.put(Flags::SHARED, true);
         self.with_fd(|fd| Ok(fd.as_raw_fd()))
+    }
+
+    /// A copy of the descriptor, for somebody else.
+    pub(crate) fn duplicate_fd(&self) -> Result<OwnedFd> {
+        self.put(Flags::SHARED, true);
+        self.with_fd(fd::duplicate)
     }
 
     /// Whether a new descriptor may be put in: `EINVAL` when closing, `EBUSY` when open.
@@ -266,6 +275,7 @@ impl StreamNode {
         };
         self.attach_with(fd, transfer, readable, writable, kind == fd::Kind::Fifo)?;
         self.put(Flags::MAY_BLOCK, flags & libc::O_NONBLOCK == 0);
+        self.put(Flags::SHARED, true);
         Ok(())
     }
 
@@ -403,6 +413,10 @@ impl Node for StreamNode {
 
     fn finish_close(self: Rc<Self>) {
         report::cancel_all(&self);
+    }
+
+    fn forked(self: Rc<Self>) {
+        self.put(Flags::SHARED, true);
     }
 }
 

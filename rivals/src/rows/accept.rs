@@ -1,16 +1,17 @@
-//! Accepting: connections wait in the kernel's queue, and each becomes a handle.
+//! Accepting: connections wait in the kernel's queue, and each becomes a handle. Everybody listens on
+//! a socket of their own, bound as their users would.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
-use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
 use blacklight::{EventLoop, Handle, Options, RunMode, Stream, Tcp};
 use libuv_sys2::{
-    uv_accept, uv_listen, uv_run_mode_UV_RUN_NOWAIT, uv_stream_t, uv_tcp_init, uv_tcp_open,
-    uv_tcp_t,
+    sockaddr, uv_accept, uv_listen, uv_run_mode_UV_RUN_NOWAIT, uv_stream_t, uv_tcp_bind,
+    uv_tcp_getsockname, uv_tcp_init, uv_tcp_t,
 };
 
 use super::tokio_runtime;
@@ -33,15 +34,17 @@ pub(super) fn rows() -> Vec<Row> {
     vec![row]
 }
 
-fn waiting(listener: &std::net::TcpListener, units: u64) -> Vec<TcpStream> {
-    (0..units).map(|_| connect_briefly(listener)).collect()
+/// A port that the kernel chooses.
+const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+fn waiting(address: SocketAddr, units: u64) -> Vec<TcpStream> {
+    (0..units).map(|_| connect_briefly(address)).collect()
 }
 
 fn in_blacklight() -> impl FnMut(u64) -> f64 {
     let lp = EventLoop::with_options(Options::default()).expect("a loop");
-    let target = listener(BACKLOG);
     let server = Tcp::new(&lp).expect("a handle");
-    server.open(target.try_clone().expect("a descriptor")).expect("a socket");
+    server.bind(ANY.into()).expect("a free port");
     let accepted: Rc<RefCell<Vec<Tcp>>> = Rc::default();
     let (all, left) = (accepted.clone(), Rc::new(Cell::new(0)));
     let count = left.clone();
@@ -54,10 +57,11 @@ fn in_blacklight() -> impl FnMut(u64) -> f64 {
         }
     };
     server.listen(BACKLOG, call).expect("it listens");
+    let address = server.local_address().expect("it is bound");
     move |units| {
         let _alive = &server;
         accepted.borrow_mut().reserve(units as usize);
-        let clients = waiting(&target, units);
+        let clients = waiting(address, units);
         left.set(units);
         let begun = Instant::now();
         lp.run(RunMode::Default).expect("the loop runs");
@@ -104,20 +108,27 @@ fn in_libuv() -> impl FnMut(u64) -> f64 {
             }
         }
     }
-    let (lp, state, target) = (uv::Loop::new(), Rc::new(State::default()), listener(BACKLOG));
+    let (lp, state) = (uv::Loop::new(), Rc::new(State::default()));
     let server = uv::allocate::<uv_tcp_t>();
-    let socket = target.try_clone().expect("a descriptor").into_raw_fd();
-    // SAFETY: the loop is open; the handle lives until closed and owns the socket.
+    // SAFETY: zeros are a value of this plain structure.
+    let mut at: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    at.sin_family = libc::AF_INET as libc::sa_family_t;
+    at.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
+    let raw = (&raw mut at).cast::<sockaddr>();
+    // SAFETY: the loop is open; the handle lives until closed; the address outlives the calls.
     unsafe {
         uv::check(uv_tcp_init(lp.get(), server));
         (*server).data = uv::data(&state);
-        uv::check(uv_tcp_open(server, socket));
+        uv::check(uv_tcp_bind(server, raw, 0));
         uv::check(uv_listen(server.cast(), BACKLOG, Some(connection)));
+        let mut length = size_of::<libc::sockaddr_in>() as c_int;
+        uv::check(uv_tcp_getsockname(server, raw, &raw mut length));
     }
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::from_be(at.sin_port)));
     let server = Server { lp, server, state };
     move |units| {
         server.state.accepted.borrow_mut().reserve(units as usize);
-        let clients = waiting(&target, units);
+        let clients = waiting(address, units);
         server.state.left.set(units);
         let begun = Instant::now();
         server.lp.run_until_done();
@@ -134,15 +145,16 @@ fn in_libuv() -> impl FnMut(u64) -> f64 {
 
 fn in_tokio() -> impl FnMut(u64) -> f64 {
     let runtime = tokio_runtime();
-    let target = listener(BACKLOG);
     let server = {
         let _context = runtime.enter();
-        let socket = target.try_clone().expect("a descriptor");
-        tokio::net::TcpListener::from_std(socket).expect("a socket")
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(ANY.into()).expect("a free port");
+        socket.listen(BACKLOG as u32).expect("it listens")
     };
+    let address = server.local_addr().expect("it is bound");
     move |units| {
         let mut accepted = Vec::with_capacity(units as usize);
-        let clients = waiting(&target, units);
+        let clients = waiting(address, units);
         let each = runtime.block_on(async {
             let begun = Instant::now();
             for _ in 0..units {
@@ -157,11 +169,12 @@ fn in_tokio() -> impl FnMut(u64) -> f64 {
 
 fn in_system_calls() -> impl FnMut(u64) -> f64 {
     let target = listener(BACKLOG);
+    let address = target.local_addr().expect("it is bound");
     let mut epoll = Epoll::new();
     epoll.watch(target.as_fd(), libc::EPOLLIN);
     move |units| {
         let mut accepted = Vec::with_capacity(units as usize);
-        let clients = waiting(&target, units);
+        let clients = waiting(address, units);
         let begun = Instant::now();
         while accepted.len() < units as usize {
             for (fd, _) in epoll.wait(-1) {
@@ -179,7 +192,7 @@ fn in_system_calls() -> impl FnMut(u64) -> f64 {
             }
         }
         let each = each(begun, units);
-        let _open = target.as_raw_fd();
+        let _open = &target;
         drop(clients);
         each
     }

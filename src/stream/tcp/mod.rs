@@ -272,13 +272,14 @@ impl Tcp {
         options::keep_alive(&self.0, settings)
     }
 
-    /// Lets a server take up to 32 connections per turn instead of one
-    /// (`uv_tcp_simultaneous_accepts`).
+    /// Lets a server take up to 32 connections per turn, or one (`uv_tcp_simultaneous_accepts`).
     ///
-    /// One at a time, which is how a server begins, shares the connections fairly among the
-    /// processes that listen on one socket; many at a time spare a turn of the loop for each, if
-    /// nobody else listens. On Windows it is how many are asked for at once, and libuv does nothing
-    /// here elsewhere.
+    /// One at a time shares the connections fairly among the processes that listen on one socket;
+    /// many at a time spare a turn of the loop for each. A server begins with many if nobody else
+    /// can have its socket: it was bound or made here, its descriptor was neither asked for nor
+    /// copied, and the loop has not come over a fork. Where a parent goes on listening beside the
+    /// children it has forked, it should ask for one itself. On Windows this is how many
+    /// connections are asked for at once, and libuv does nothing here elsewhere.
     ///
     /// # Errors
     /// `EINVAL` when the handle is closing.
