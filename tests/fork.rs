@@ -260,3 +260,35 @@ fn a_child_of_the_child_needs_it_again() {
         finish(&lp);
     });
 }
+
+/// What a child has of its parent's servers the parent has too, and perhaps more children: each takes
+/// one connection per event, so that all get some (libuv#3696).
+#[test]
+fn a_server_that_came_over_a_fork_takes_one_connection_per_turn() {
+    isolated(|| {
+        let lp = EventLoop::new().unwrap();
+        let (server, path) = (Pipe::new(&lp).unwrap(), TempPath::new());
+        server.bind(path.bytes()).unwrap();
+        let count = Rc::new(Cell::new(0));
+        let c = count.clone();
+        server
+            .listen(8, move |server, result| {
+                result.unwrap();
+                drop(server.accept().unwrap());
+                c.set(c.get() + 1);
+            })
+            .unwrap();
+        let connect = |_| std::os::unix::net::UnixStream::connect(path.path()).unwrap();
+        let clients: Vec<_> = (0..3).map(connect).collect();
+        in_child(|| {
+            lp.after_fork().unwrap();
+            for expected in 1..=3 {
+                lp.run(RunMode::NoWait).unwrap();
+                assert_eq!(count.get(), expected);
+            }
+        });
+        drop(clients);
+        server.close();
+        finish(&lp);
+    });
+}
