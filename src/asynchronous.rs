@@ -41,7 +41,8 @@ impl Asyncs {
             return Ok(list);
         }
         let list = Rc::new(WakeList::new()?);
-        self.watcher.set(lp.watchers.add(list.fd(), epoll::IN, Target::Wake)?);
+        // Edge-triggered, the eventfd need never be read: one system call less per wake-up.
+        self.watcher.set(lp.watchers.add(list.fd(), epoll::IN | epoll::ET, Target::Wake)?);
         *self.list.borrow_mut() = Some(list.clone());
         Ok(list)
     }
@@ -58,7 +59,7 @@ impl Asyncs {
     /// Takes over what was sent.
     pub(crate) fn collect(&self) {
         if let Some(list) = &*self.list.borrow() {
-            list.drain(&mut self.ready.borrow_mut());
+            list.take(&mut self.ready.borrow_mut());
         }
     }
 

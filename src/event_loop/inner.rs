@@ -10,6 +10,7 @@ use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
+use super::chores::Chores;
 use super::halt::HaltFlag;
 use super::metrics::Counters;
 use super::options::{Facilities, Options};
@@ -51,6 +52,7 @@ pub(crate) struct LoopInner {
     handles: AllHandles,
     port: RefCell<Option<Rc<SignalPort>>>,
     port_watcher: Cell<WatcherKey>,
+    pub(crate) chores: Chores,
     /// Set when the signal pipe was readable; cleared when the watchers have been called.
     pub(crate) signalled: Cell<bool>,
     pub(crate) now: Cell<u64>,
@@ -90,6 +92,7 @@ impl LoopInner {
             handles: AllHandles::new(),
             port: RefCell::new(None),
             port_watcher: Cell::new(WatcherKey::NONE),
+            chores: Chores::default(),
             signalled: Cell::new(false),
             now: Cell::new(time::monotonic()),
             next_start: Cell::new(0),
@@ -218,10 +221,12 @@ impl LoopInner {
     }
 
     /// Lends the read buffer out; whoever takes it puts it back with [`LoopInner::put_buffer`].
+    #[inline]
     pub(crate) fn take_buffer(&self) -> Box<[u8]> {
         self.read_buffer.take().unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
     }
 
+    #[inline]
     pub(crate) fn put_buffer(&self, buffer: Box<[u8]>) {
         self.read_buffer.set(Some(buffer));
     }
@@ -244,6 +249,7 @@ impl LoopInner {
         self.fs_events.after_fork(self)?;
         self.watchers.renew()?;
         self.mark.set(mark);
+        self.chores.add_errand();
         self.update_time();
         self.handles.snapshot().into_iter().for_each(Node::forked);
         Ok(())

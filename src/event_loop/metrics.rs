@@ -50,38 +50,48 @@ pub struct Metrics {
     pub requests_to_ring: u64,
 }
 
-/// The cells behind [`Metrics`].
+/// The cells behind [`Metrics`]; what counts in every turn has one of its own.
 #[derive(Default)]
-pub(crate) struct Counters(Cell<Metrics>);
+pub(crate) struct Counters {
+    turns: Cell<u64>,
+    events: Cell<u64>,
+    callbacks: Cell<u64>,
+    others: Cell<Metrics>,
+}
 
 impl Counters {
     pub(crate) fn get(&self) -> Metrics {
-        self.0.get()
+        let (turns, events, callbacks) =
+            (self.turns.get(), self.events.get(), self.callbacks.get());
+        Metrics { turns, events, callbacks, ..self.others.get() }
     }
 
     fn update(&self, change: impl FnOnce(&mut Metrics)) {
-        let mut metrics = self.0.get();
+        let mut metrics = self.others.get();
         change(&mut metrics);
-        self.0.set(metrics);
+        self.others.set(metrics);
     }
 
     pub(crate) fn turn(&self) {
-        self.update(|m| m.turns += 1);
+        self.turns.set(self.turns.get() + 1);
     }
 
-    pub(crate) fn fetched(&self, events: usize, waiting: bool) {
-        self.update(|m| {
-            m.events += events as u64;
-            m.events_waiting += if waiting { events as u64 } else { 0 };
-        });
+    pub(crate) fn fetched(&self, events: usize) {
+        self.events.set(self.events.get() + events as u64);
     }
 
+    #[inline(never)]
+    pub(crate) fn waiting(&self, events: usize) {
+        self.update(|m| m.events_waiting += events as u64);
+    }
+
+    #[cold]
     pub(crate) fn stale(&self) {
         self.update(|m| m.stale_events += 1);
     }
 
     pub(crate) fn callback(&self) {
-        self.update(|m| m.callbacks += 1);
+        self.callbacks.set(self.callbacks.get() + 1);
     }
 
     pub(crate) fn idle(&self, nanoseconds: u64) {

@@ -3,6 +3,7 @@
 //! `run` has the phases, `inner` the state, `queue` the lists of handles, `timers` the heap,
 //! `watchers` the descriptors.
 
+mod chores;
 mod halt;
 mod inner;
 mod keep_alive;

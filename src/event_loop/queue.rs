@@ -52,6 +52,11 @@ impl Queue {
         self.len.get() == 0
     }
 
+    /// Whether there is nobody to walk over, and no interrupted walk to end.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.len.get() == 0 && !self.walking.get()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len.get()
     }
@@ -61,7 +66,7 @@ impl Queue {
         debug_assert!(!base.queued.is_linked());
         // SAFETY: the handle is held by the loop for as long as it is queued.
         self.list.borrow_mut().push_front(unsafe { listed(base) });
-        self.len.set(self.len.get() + 1);
+        self.grown(base);
     }
 
     /// Joins at the back. The handle is on no queue and is held.
@@ -69,7 +74,12 @@ impl Queue {
         debug_assert!(!base.queued.is_linked());
         // SAFETY: the handle is held by the loop for as long as it is queued.
         self.list.borrow_mut().push_back(unsafe { listed(base) });
+        self.grown(base);
+    }
+
+    fn grown(&self, base: &Base) {
         self.len.set(self.len.get() + 1);
+        base.lp().inner().chores.add_queued();
     }
 
     /// Leaves this queue, on which the handle is.

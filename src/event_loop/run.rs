@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::inner::LoopInner;
 use super::options::Facilities;
 use super::queue::Queue;
-use super::watchers::{BATCH, Target, handle_of};
+use super::watchers::{BATCH, Target, Whom};
 use crate::error::{Error, Result};
 use crate::handle::Node;
 use crate::{process, signal};
@@ -63,6 +63,10 @@ pub(super) fn run(lp: &Rc<LoopInner>, mode: RunMode) -> Result<bool> {
             break;
         }
     }
+    if mode == RunMode::Default {
+        // The last turn may have left that to a next one.
+        lp.update_time();
+    }
     lp.stop.set(false);
     Ok(alive)
 }
@@ -73,16 +77,34 @@ fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
         RunMode::Once => lp.pending.is_empty() && lp.idle.is_empty(),
         RunMode::NoWait => false,
     };
-    run_pending(lp);
-    walk(lp, &lp.idle);
-    walk(lp, &lp.prepare);
-    if lp.is_halted() {
-        return Ok(());
+    if lp.chores.has_queued() {
+        if !lp.pending.is_empty() {
+            run_pending(lp);
+        }
+        walk(lp, &lp.idle);
+        walk(lp, &lp.prepare);
+        if lp.is_halted() {
+            return Ok(());
+        }
     }
     let limit = if may_wait { timeout(lp) } else { Some(0) };
     lp.catching_up.set(false);
     lp.counters.turn();
     poll(lp, limit)?;
+    if !lp.chores.is_empty() {
+        after_polling(lp);
+    }
+    if mode != RunMode::Default || somebody_sees_the_time(lp) {
+        lp.update_time();
+        if lp.timers.borrow().first().is_some() {
+            run_timers(lp);
+        }
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn after_polling(lp: &LoopInner) {
     for _ in 0..PENDING_ROUNDS {
         if lp.pending.is_empty() {
             break;
@@ -90,39 +112,63 @@ fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
         run_pending(lp);
     }
     walk(lp, &lp.check);
-    run_closing(lp);
-    lp.update_time();
-    run_timers(lp);
-    Ok(())
+    if !lp.closing.is_at_rest() {
+        run_closing(lp);
+    }
+    let queues = [&lp.idle, &lp.prepare, &lp.pending, &lp.check, &lp.closing];
+    let queued = queues.into_iter().any(|queue| !queue.is_at_rest());
+    let errands = lp.chores.has_errands()
+        && (has_errand(lp) || lp.works.has_made_ring() || lp.children.has_to_look());
+    lp.chores.settle(queued, errands);
+}
+
+/// Whether anything looks at the time between the end of a turn and the next one's events, after
+/// which it is read in any case. Reading the clock is dear beside a turn with little to do.
+fn somebody_sees_the_time(lp: &LoopInner) -> bool {
+    lp.timers.borrow().first().is_some() || !lp.chores.is_empty()
 }
 
 /// Nanoseconds that polling may take; `None` for ever.
+#[inline]
 pub(super) fn timeout(lp: &LoopInner) -> Option<u64> {
     let at_once = lp.stop.get()
         || lp.catching_up.get()
         || !lp.is_busy()
-        || !lp.pending.is_empty()
-        || !lp.idle.is_empty()
-        || !lp.closing.is_empty()
-        || !lp.exits.is_empty()
-        || lp.signalled.get()
-        || lp.asyncs.is_woken()
-        || lp.works.is_due()
-        || lp.fs_events.has_work()
-        || lp.watchers.has_batch();
+        || lp.watchers.has_batch()
+        || lp.chores.has_queued()
+            && !(lp.pending.is_empty() && lp.idle.is_empty() && lp.closing.is_empty())
+        || lp.chores.has_errands() && has_errand(lp);
     if at_once {
         return Some(0);
     }
     let timer = lp.timers.borrow().first().map(|(due, _)| due.saturating_sub(lp.now.get()));
-    match (timer, lp.children.look_again_in()) {
+    let look = if lp.chores.has_errands() { lp.children.look_again_in() } else { None };
+    match (timer, look) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
 }
 
+/// Whether one of the sources other than hooks, timers and handles with events has something to do.
+#[inline(never)]
+fn has_errand(lp: &LoopInner) -> bool {
+    !lp.exits.is_empty()
+        || lp.signalled.get()
+        || lp.asyncs.is_woken()
+        || lp.works.is_due()
+        || lp.fs_events.has_work()
+}
+
 /// Calls the hooks of a phase, or those that a panic has left of the last turn's. A hook that was
 /// started since is not among these; it is called in the next turn, which therefore does not wait.
+#[inline]
 fn walk(lp: &LoopInner, queue: &Queue) {
+    if !queue.is_at_rest() {
+        walk_over(lp, queue);
+    }
+}
+
+fn walk_over(lp: &LoopInner, queue: &Queue) {
     if queue.begin() {
         lp.catching_up.set(true);
     }
@@ -134,6 +180,7 @@ fn walk(lp: &LoopInner, queue: &Queue) {
 }
 
 /// Calls those that are pending now; what they add waits for the next round.
+#[inline(never)]
 fn run_pending(lp: &LoopInner) {
     // The handle that is last now is the last of this round; it may leave before its turn, and
     // then the round is a little longer, which is bounded by the rounds.
@@ -179,6 +226,7 @@ fn closed(node: &Rc<dyn Node>) {
     }
 }
 
+#[inline(never)]
 fn run_timers(lp: &LoopInner) {
     // One that a callback starts has a later number and waits for the next turn, as in libuv.
     let (now, before) = (lp.now.get(), lp.next_start.get());
@@ -190,87 +238,151 @@ fn run_timers(lp: &LoopInner) {
 }
 
 fn poll(lp: &Rc<LoopInner>, limit: Option<u64>) -> Result<()> {
-    // A panic may have left a part of the last batch.
-    dispatch(lp);
+    if lp.chores.has_errands() || lp.watchers.has_batch() {
+        take_up(lp);
+    }
     lp.watchers.flush();
-    lp.works.flush();
-    let mut limit = limit;
     // With nothing to watch and nothing to wait for there is nothing to ask the kernel.
-    let ask = !(lp.watchers.is_empty() && limit == Some(0));
-    for _ in 0..if ask { FULL_BATCHES } else { 0 } {
+    if limit != Some(0) || !lp.watchers.is_empty() {
         let n = fetch(lp, limit)?;
         dispatch(lp);
-        if n < BATCH || lp.is_halted() {
-            break;
+        if n == BATCH {
+            fetch_the_rest(lp)?;
         }
-        limit = Some(0);
     }
-    if lp.is_halted() {
-        return Ok(());
+    if lp.chores.has_errands() && !lp.is_halted() {
+        finish_errands(lp);
     }
-    process::look_for_exits(lp);
-    signal::deliver(lp);
-    process::report_exits(lp);
     Ok(())
 }
 
-/// Fetches a batch, waiting again with what is left of the time when a signal interrupts.
-fn fetch(lp: &LoopInner, limit: Option<u64>) -> Result<usize> {
-    let keep_idle_time = lp.options.metrics_idle_time;
-    let fine = lp.has(Facilities::EPOLL_PWAIT2);
-    let mask = lp.options.block_sigprof.then(crate::sys::sigmask::only_sigprof);
-    let begun = if keep_idle_time { crate::sys::time::monotonic() } else { lp.now.get() };
-    let deadline = limit.map(|limit| begun.saturating_add(limit));
-    let mut left = limit;
-    let fetched = loop {
-        let fetched = lp.watchers.fetch(left, fine, mask.as_ref());
-        lp.update_time();
-        if fetched != Err(Error::EINTR) {
-            break fetched;
-        }
-        left = deadline.map(|deadline| deadline.saturating_sub(lp.now.get()));
-    };
-    if keep_idle_time && limit != Some(0) {
-        lp.counters.idle(lp.now.get().saturating_sub(begun));
-    }
-    let n = fetched?;
-    lp.counters.fetched(n, limit == Some(0));
-    Ok(n)
-}
-
-/// Hands the events of the batch to those they are for.
-fn dispatch(lp: &Rc<LoopInner>) {
+/// Before polling: what is due without an event, and what a panic has left of the last batch.
+#[inline(never)]
+fn take_up(lp: &Rc<LoopInner>) {
     lp.asyncs.call_woken(lp);
     lp.works.call_done(lp);
     if lp.fs_events.has_work() {
         lp.fs_events.work(lp);
     }
-    while !lp.is_halted()
-        && let Some((target, events)) = lp.watchers.next()
-    {
-        let Some(target) = target else {
-            lp.counters.stale();
-            continue;
-        };
-        match &target {
-            Target::Handle(_) => match handle_of(&target) {
-                Some(node) => node.io(events),
-                None => lp.counters.stale(),
-            },
-            Target::Wake => {
-                lp.asyncs.collect();
-                process::collect_spawned(lp);
-                lp.works.collect();
-                lp.asyncs.call_woken(lp);
-                lp.works.call_done(lp);
-            }
-            Target::Ring => {
-                lp.works.collect_ring();
-                lp.works.call_done(lp);
-            }
-            Target::Signals => lp.signalled.set(true),
-            Target::FileWatches => lp.fs_events.work(lp),
-            Target::Orphan(key) => lp.children.reap_orphan(lp, *key),
+    dispatch(lp);
+    lp.works.flush();
+}
+
+/// After polling: what waits for all events of descriptors.
+#[inline(never)]
+fn finish_errands(lp: &LoopInner) {
+    process::look_for_exits(lp);
+    signal::deliver(lp);
+    process::report_exits(lp);
+}
+
+/// After a full batch there may be more.
+#[cold]
+fn fetch_the_rest(lp: &Rc<LoopInner>) -> Result<()> {
+    for _ in 1..FULL_BATCHES {
+        if lp.is_halted() {
+            break;
         }
+        let n = fetch(lp, Some(0))?;
+        dispatch(lp);
+        if n < BATCH {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Fetches a batch, waiting again with what is left of the time when a signal interrupts.
+#[inline]
+fn fetch(lp: &LoopInner, limit: Option<u64>) -> Result<usize> {
+    let begun = lp.now.get();
+    let fetched = if lp.options.metrics_idle_time || lp.options.block_sigprof {
+        fetch_and_measure(lp, limit)
+    } else {
+        let fetched = lp.watchers.fetch(limit, lp.has(Facilities::EPOLL_PWAIT2), None);
+        lp.update_time();
+        match fetched {
+            Err(Error::EINTR) => fetch_rest(lp, begun, limit, None),
+            other => other,
+        }
+    };
+    let n = fetched?;
+    lp.counters.fetched(n);
+    if limit == Some(0) {
+        lp.counters.waiting(n);
+    }
+    Ok(n)
+}
+
+#[inline(never)]
+fn fetch_and_measure(lp: &LoopInner, limit: Option<u64>) -> Result<usize> {
+    let mask = lp.options.block_sigprof.then(crate::sys::sigmask::only_sigprof);
+    let begun = crate::sys::time::monotonic();
+    let mut fetched = lp.watchers.fetch(limit, lp.has(Facilities::EPOLL_PWAIT2), mask.as_ref());
+    lp.update_time();
+    if fetched == Err(Error::EINTR) {
+        fetched = fetch_rest(lp, begun, limit, mask.as_ref());
+    }
+    if lp.options.metrics_idle_time && limit != Some(0) {
+        lp.counters.idle(lp.now.get().saturating_sub(begun));
+    }
+    fetched
+}
+
+/// After an interruption: what is left of the time counts from `begun`.
+#[cold]
+fn fetch_rest(
+    lp: &LoopInner,
+    begun: u64,
+    limit: Option<u64>,
+    mask: Option<&libc::sigset_t>,
+) -> Result<usize> {
+    let deadline = limit.map(|limit| begun.saturating_add(limit));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_sub(lp.now.get()));
+        let fetched = lp.watchers.fetch(left, lp.has(Facilities::EPOLL_PWAIT2), mask);
+        lp.update_time();
+        if fetched != Err(Error::EINTR) {
+            return fetched;
+        }
+    }
+}
+
+/// Hands the events of the batch to those they are for.
+fn dispatch(lp: &Rc<LoopInner>) {
+    while !lp.is_halted()
+        && let Some((whom, events)) = lp.watchers.next()
+    {
+        match whom {
+            Whom::Handle(node) => node.io(events),
+            Whom::Gone => lp.counters.stale(),
+            Whom::Loop(target) => {
+                lp.chores.add_errand();
+                do_errand(lp, &target);
+            }
+        }
+    }
+}
+
+/// Does what an event asks for that is for none of the handles.
+#[inline(never)]
+fn do_errand(lp: &Rc<LoopInner>, target: &Target) {
+    match target {
+        Target::Wake => {
+            lp.asyncs.collect();
+            process::collect_spawned(lp);
+            lp.works.collect();
+            lp.asyncs.call_woken(lp);
+            lp.works.call_done(lp);
+        }
+        Target::Ring => {
+            lp.works.collect_ring();
+            lp.works.call_done(lp);
+        }
+        Target::Signals => lp.signalled.set(true),
+        Target::FileWatches => lp.fs_events.work(lp),
+        Target::Orphan(key) => lp.children.reap_orphan(lp, *key),
+        // The watchers have told these from the others.
+        Target::Handle(_) => {}
     }
 }

@@ -36,6 +36,15 @@ pub(crate) enum Target {
     Orphan(usize),
 }
 
+/// Whom a fetched event turns out to be for.
+pub(crate) enum Whom {
+    Handle(Rc<dyn Node>),
+    /// The watcher, or its handle, is gone.
+    Gone,
+    /// The loop itself.
+    Loop(Target),
+}
+
 struct Watcher {
     registration: Registration,
     generation: u32,
@@ -167,10 +176,15 @@ impl Watchers {
     }
 
     /// Tells the kernel every change of interest that it has not been told of.
+    #[inline]
     pub(crate) fn flush(&self) {
-        if self.changed.borrow().is_empty() {
-            return;
+        if !self.changed.borrow().is_empty() {
+            self.tell_changes();
         }
+    }
+
+    #[inline(never)]
+    fn tell_changes(&self) {
         let Ok(epoll) = self.epoll() else { return };
         let mut slab = self.slab.borrow_mut();
         for (key, generation) in self.changed.borrow_mut().drain(..) {
@@ -210,7 +224,13 @@ impl Watchers {
         self.batches.get()
     }
 
+    #[cold]
+    fn make_batch(&self) {
+        *self.batch.borrow_mut() = vec![Event::NONE; BATCH].into_boxed_slice();
+    }
+
     /// Fetches a new batch; the old one has been worked off. Returns how many there are.
+    #[inline]
     pub(crate) fn fetch(
         &self,
         timeout: Option<u64>,
@@ -218,20 +238,21 @@ impl Watchers {
         mask: Option<&libc::sigset_t>,
     ) -> Result<usize> {
         debug_assert!(!self.has_batch());
-        let mut batch = self.batch.borrow_mut();
-        if batch.is_empty() {
-            *batch = vec![Event::NONE; BATCH].into_boxed_slice();
+        if self.batch.borrow().is_empty() {
+            self.make_batch();
         }
-        let n = self.epoll()?.wait(&mut batch, timeout, fine, mask)?;
+        let mut batch = self.batch.borrow_mut();
+        let epoll = self.epoll.borrow();
+        let n = epoll.as_ref().ok_or(Error::EBADF)?.wait(&mut batch, timeout, fine, mask)?;
         self.position.set(0);
         self.fetched.set(n);
         self.batches.set(self.batches.get() + 1);
         Ok(n)
     }
 
-    /// The next event of the batch and whom it is for; `None` in the place of the target when the
-    /// watcher is gone.
-    pub(crate) fn next(&self) -> Option<(Option<Target>, u32)> {
+    /// The next event of the batch and whom it is for.
+    #[inline]
+    pub(crate) fn next(&self) -> Option<(Whom, u32)> {
         let at = self.position.get();
         if at >= self.fetched.get() {
             return None;
@@ -240,11 +261,14 @@ impl Watchers {
         let event = self.batch.borrow()[at];
         let (key, generation) = (event.token() as u32, (event.token() >> 32) as u32);
         let slab = self.slab.borrow();
-        let target = slab
-            .get(key as usize)
-            .filter(|watcher| watcher.generation == generation)
-            .map(|watcher| watcher.target.clone());
-        Some((target, event.events()))
+        let whom = match slab.get(key as usize) {
+            Some(watcher) if watcher.generation == generation => match &watcher.target {
+                Target::Handle(handle) => handle.upgrade().map_or(Whom::Gone, Whom::Handle),
+                target => Whom::Loop(target.clone()),
+            },
+            _ => Whom::Gone,
+        };
+        Some((whom, event.events()))
     }
 
     /// In a forked child: a set of its own, with everything that is watched in it again.
@@ -264,15 +288,5 @@ impl Watchers {
             }
         }
         Ok(())
-    }
-}
-
-/// The handle behind a target, if it is one and still exists.
-pub(crate) fn handle_of(target: &Target) -> Option<Rc<dyn Node>> {
-    match target {
-        Target::Handle(handle) => handle.upgrade(),
-        Target::Wake | Target::Ring | Target::Signals | Target::FileWatches | Target::Orphan(_) => {
-            None
-        }
     }
 }

@@ -172,11 +172,13 @@ impl FsEvents {
     }
 
     pub(super) fn deliver(&self, node: &Rc<FsEventNode>, start: u64, change: Result<FsChange>) {
+        node.base.lp().inner().chores.add_errand();
         let node = Rc::downgrade(node);
         self.deliveries.borrow_mut().push_back(Delivery { node, start, change });
     }
 
     pub(super) fn look_into(&self, node: &Rc<FsEventNode>, start: u64, path: Rc<Path>) {
+        node.base.lp().inner().chores.add_errand();
         let node = Rc::downgrade(node);
         self.errands.borrow_mut().push_back(Errand { node, start, path });
     }

@@ -44,7 +44,7 @@ pub(crate) struct Children {
 
 impl Children {
     /// Whether children must be looked at by number.
-    fn has_to_look(&self) -> bool {
+    pub(crate) fn has_to_look(&self) -> bool {
         self.unwatched.get() > 0
             || !self.by_signal.borrow().is_empty()
             || !self.reapers.borrow().is_empty()
@@ -58,6 +58,8 @@ impl Children {
     /// Has SIGCHLD wake the loop from now on. It is a help, not a need: without it the loop looks
     /// every [`LOOK_AGAIN`] milliseconds.
     fn watch_sigchld(&self, lp: &LoopInner) -> Result<()> {
+        // Also when the signal cannot be watched: then the clock says when to look.
+        lp.chores.add_errand();
         if !self.watches_sigchld.get() {
             lp.signal_port()?.watch(libc::SIGCHLD)?;
             self.watches_sigchld.set(true);

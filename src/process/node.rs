@@ -278,6 +278,7 @@ impl ProcessNode {
             self.base.hold();
             self.awaits_report.set(true);
             self.lp().exits.push_back(&self.base);
+            self.lp().chores.add_errand();
         }
     }
 

@@ -88,6 +88,7 @@ impl Ipc {
 }
 
 /// Reads bytes and keeps what came with them.
+#[inline(never)]
 pub(super) fn receive(node: &StreamNode, ipc: &Ipc, buffer: &mut [u8]) -> Result<usize> {
     let received = node.with_fd(|fd| ancillary::receive(fd, buffer))?;
     ipc.cut_short.set(!received.descriptors.is_empty() || received.credentials.is_some());

@@ -141,17 +141,40 @@ impl StreamNode {
 
     /// One read, with what comes beside the bytes kept.
     pub(super) fn read(&self, buffer: &mut [u8]) -> Result<usize> {
-        match self.ipc.get() {
-            Some(ipc) => ipc::receive(self, ipc, buffer),
-            None => match self.transfer(|fd, transfer| transfer.read(fd, buffer)) {
-                // What a master is told when nobody has its slave open any more.
-                Err(Error::EIO) if self.is_master() => Ok(0),
-                other => other,
-            },
+        if self.transfer.get() == fd::Transfer::Socket
+            && self.ipc.get().is_none()
+            && let Some(fd) = &*self.fd.borrow()
+        {
+            return fd::receive(fd.as_fd(), buffer);
+        }
+        self.read_otherwise(buffer)
+    }
+
+    #[inline(never)]
+    fn read_otherwise(&self, buffer: &mut [u8]) -> Result<usize> {
+        if let Some(ipc) = self.ipc.get() {
+            return ipc::receive(self, ipc, buffer);
+        }
+        match self.transfer(|fd, transfer| transfer.read(fd, buffer)) {
+            Ok(n) => Ok(n),
+            // What a master is told when nobody has its slave open any more.
+            Err(Error::EIO) if self.is_master() => Ok(0),
+            Err(error) => Err(error),
         }
     }
 
     pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        if self.transfer.get() == fd::Transfer::Socket
+            && let [slice] = slices
+            && let Some(fd) = &*self.fd.borrow()
+        {
+            return fd::send(fd.as_fd(), slice);
+        }
+        self.write_otherwise(slices)
+    }
+
+    #[inline(never)]
+    fn write_otherwise(&self, slices: &[IoSlice<'_>]) -> Result<usize> {
         let wrote = self.transfer(|fd, transfer| transfer.write(fd, slices));
         match self.terminal.get() {
             Some(terminal) => self.with_fd(|fd| terminal.wrote(fd, slices, wrote)),
@@ -170,6 +193,7 @@ impl StreamNode {
         mut call: impl FnMut(BorrowedFd<'_>, fd::Transfer) -> Result<usize>,
     ) -> Result<usize> {
         self.with_fd(|fd| match call(fd, self.transfer.get()) {
+            Ok(n) => Ok(n),
             // A pipe that was opened under /proc is a pipe by every sign, and still does not know
             // the flag.
             Err(Error::ENOTSUP) if self.transfer.get() == fd::Transfer::NoWait => {
@@ -367,12 +391,12 @@ impl Node for StreamNode {
     }
 
     fn io(self: Rc<Self>, events: u32) {
-        if self.has(Flags::LISTENING) {
-            listen::ready(&self);
-            return;
-        }
-        if self.has(Flags::CONNECTING) {
-            report::connect_ready(&self);
+        if self.flags.get().intersects(Flags::LISTENING | Flags::CONNECTING) {
+            if self.has(Flags::LISTENING) {
+                listen::ready(&self);
+            } else {
+                report::connect_ready(&self);
+            }
             return;
         }
         if events & (epoll::IN | epoll::ERR | epoll::HUP) != 0 {

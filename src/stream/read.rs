@@ -38,16 +38,35 @@ pub enum ReadInto<B> {
     Error(Error, Option<B>),
 }
 
+/// What a read has left to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// The buffer was filled: perhaps more.
+    Perhaps,
+    /// There was more room than bytes.
+    Little,
+    /// There was nothing (`EAGAIN`), and nothing has been reported.
+    Nothing,
+    /// The end, or an error: reading is over.
+    Over,
+}
+
+impl Left {
+    fn after(read: &Result<usize>, room: usize) -> Left {
+        match read {
+            Ok(0) => Left::Over,
+            Ok(n) if *n < room => Left::Little,
+            Ok(_) => Left::Perhaps,
+            Err(Error::EAGAIN) => Left::Nothing,
+            Err(_) => Left::Over,
+        }
+    }
+}
+
 /// Where bytes go and who is told. The two forms of `read_start` are its implementations.
 pub(crate) trait Reader {
-    /// Makes one read with `fill` and reports it. Returns how many bytes were read, 0 at the end,
-    /// and the size of the buffer. The error `EAGAIN` is not reported.
-    fn read(
-        &mut self,
-        node: &Rc<StreamNode>,
-        fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
-        before_report: &dyn Fn(&Result<usize>),
-    ) -> (Result<usize>, usize);
+    /// Makes one read and reports it, after [`settle`]. The error `EAGAIN` is not reported.
+    fn read(&mut self, node: &Rc<StreamNode>) -> Left;
 
     /// Reports the end without a read.
     fn end(&mut self, node: &Rc<StreamNode>);
@@ -57,25 +76,23 @@ pub(crate) trait Reader {
 pub(super) struct LoopBuffer<F>(pub(super) F);
 
 impl<F: FnMut(&Rc<StreamNode>, Read<'_>)> Reader for LoopBuffer<F> {
-    fn read(
-        &mut self,
-        node: &Rc<StreamNode>,
-        fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
-        before_report: &dyn Fn(&Result<usize>),
-    ) -> (Result<usize>, usize) {
+    fn read(&mut self, node: &Rc<StreamNode>) -> Left {
         let lp = node.base.lp().inner();
         let mut buffer = lp.take_buffer();
         let size = buffer.len();
-        let read = fill(&mut buffer);
-        before_report(&read);
-        match read {
-            Err(Error::EAGAIN) => {}
-            Ok(0) => (self.0)(node, Read::Eof),
-            Ok(n) => (self.0)(node, Read::Data(&buffer[..n.min(size)])),
-            Err(error) => (self.0)(node, Read::Error(error)),
+        let read = node.read(&mut buffer);
+        let left = Left::after(&read, size);
+        settle(node, &read);
+        let event = match read {
+            Ok(0) => Read::Eof,
+            Ok(n) => Read::Data(&buffer[..n.min(size)]),
+            Err(error) => Read::Error(error),
+        };
+        if left != Left::Nothing {
+            (self.0)(node, event);
         }
         lp.put_buffer(buffer);
-        (read, size)
+        left
     }
 
     fn end(&mut self, node: &Rc<StreamNode>) {
@@ -103,12 +120,7 @@ where
     S: FnMut(&Rc<StreamNode>, usize) -> B,
     F: FnMut(&Rc<StreamNode>, ReadInto<B>),
 {
-    fn read(
-        &mut self,
-        node: &Rc<StreamNode>,
-        fill: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
-        before_report: &dyn Fn(&Result<usize>),
-    ) -> (Result<usize>, usize) {
+    fn read(&mut self, node: &Rc<StreamNode>) -> Left {
         let mut buffer = match self.waiting.take() {
             Some(buffer) => buffer,
             None => (self.supply)(node, SUGGESTED_SIZE),
@@ -119,16 +131,17 @@ where
         let read = match size {
             _ if stopped => Err(Error::EAGAIN),
             0 => Err(Error::ENOBUFS),
-            _ => fill(buffer.as_mut()).map(|n| n.min(size)),
+            _ => node.read(buffer.as_mut()).map(|n| n.min(size)),
         };
-        before_report(&read);
+        let left = Left::after(&read, size);
+        settle(node, &read);
         match read {
             Err(Error::EAGAIN) => self.waiting = Some(buffer),
             Ok(0) => (self.callback)(node, ReadInto::Eof(Some(buffer))),
             Ok(n) => (self.callback)(node, ReadInto::Data(buffer, n)),
             Err(error) => (self.callback)(node, ReadInto::Error(error, Some(buffer))),
         }
-        (read, size)
+        left
     }
 
     fn end(&mut self, node: &Rc<StreamNode>) {
@@ -182,14 +195,14 @@ pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
             return;
         }
         match read_once(node) {
-            (Ok(n), size) if n > 0 && n == size => {}
+            Left::Perhaps => {}
             // Less than there was room for: that was all there is. After a hang-up it need not be:
             // a socket ends a read where descriptors were sent along, and nobody will wake us for
             // the rest but this event.
-            (Ok(n), _) if n > 0 && node.has(Flags::HUNG_UP) => {}
-            (Ok(n), _) if n > 0 && node.ipc.get().is_some_and(|ipc| ipc.was_cut_short()) => {}
+            Left::Little if node.has(Flags::HUNG_UP) => {}
+            Left::Little if node.ipc.get().is_some_and(|ipc| ipc.was_cut_short()) => {}
             // Nobody is left who could write more, and all has been read: that is the end.
-            (Err(Error::EAGAIN), _) if node.has(Flags::HUNG_UP) && node.has(Flags::READING) => {
+            Left::Nothing if node.has(Flags::HUNG_UP) && node.has(Flags::READING) => {
                 // Whoever supplied the buffer may have halted the loop.
                 if node.base.lp().inner().is_halted() {
                     return;
@@ -204,28 +217,31 @@ pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
     }
 }
 
-/// One read, and its report. Bytes read, and the size of the buffer.
-fn read_once(node: &Rc<StreamNode>) -> (Result<usize>, usize) {
-    let mut outcome = (Err(Error::EAGAIN), 0);
-    call(node, |reader| {
-        let mut fill = |buffer: &mut [u8]| node.read(buffer);
-        // State is finished before the user hears of it.
-        let before_report = |read: &Result<usize>| {
-            if *read != Err(Error::EAGAIN) {
-                node.base.lp().inner().counters.callback();
-            }
-            match read {
-                Ok(1..) | Err(Error::EAGAIN) => {}
-                Ok(0) | Err(Error::ENOBUFS) => leave(node),
-                Err(_) => {
-                    leave(node);
-                    node.give_up();
-                }
-            }
-        };
-        outcome = reader.read(node, &mut fill, &before_report);
-    });
-    outcome
+/// One read, and its report.
+fn read_once(node: &Rc<StreamNode>) -> Left {
+    let mut left = Left::Nothing;
+    call(node, |reader| left = reader.read(node));
+    left
+}
+
+/// Brings the stream into the state that a read has led to, before the user hears of it.
+#[inline]
+fn settle(node: &StreamNode, read: &Result<usize>) {
+    match read {
+        Ok(1..) => {}
+        Err(Error::EAGAIN) => return,
+        // A buffer without room says nothing about the descriptor.
+        over => end(node, matches!(over, Ok(_) | Err(Error::ENOBUFS))),
+    }
+    node.base.lp().inner().counters.callback();
+}
+
+#[cold]
+fn end(node: &StreamNode, still_good: bool) {
+    leave(node);
+    if !still_good {
+        node.give_up();
+    }
 }
 
 /// Calls the closure; if it is over afterwards, drops it.

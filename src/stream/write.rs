@@ -272,6 +272,7 @@ pub(super) fn try_write_with(
 }
 
 /// `EAGAIN` when something is to be written first.
+#[inline]
 fn may_try(node: &StreamNode) -> Result<()> {
     node.base.lp().inner().usable()?;
     if !node.is_open() {

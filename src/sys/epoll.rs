@@ -19,6 +19,8 @@ pub(crate) const OUT: u32 = libc::EPOLLOUT as u32;
 pub(crate) const PRI: u32 = libc::EPOLLPRI as u32;
 /// The peer closed its writing side. Reported only when asked for.
 pub(crate) const RDHUP: u32 = libc::EPOLLRDHUP as u32;
+/// Reported once for each change, not for as long as it lasts.
+pub(crate) const ET: u32 = libc::EPOLLET as u32;
 /// An error condition. Always reported.
 pub(crate) const ERR: u32 = libc::EPOLLERR as u32;
 /// Hang-up. Always reported.
@@ -104,6 +106,7 @@ impl Epoll {
     ///
     /// `fine` asks for epoll_pwait2 with its nanoseconds; without it, or where the kernel lacks
     /// it, milliseconds are used, rounded up so that nothing is woken early.
+    #[inline]
     pub(crate) fn wait(
         &self,
         events: &mut [Event],
@@ -113,40 +116,51 @@ impl Epoll {
     ) -> Result<usize> {
         let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
         let mask = mask.map_or(ptr::null(), ptr::from_ref);
-        // Whole milliseconds say the same in both calls, and 0 and for ever are the common ones.
-        let whole = timeout.is_none_or(|t| t % 1_000_000 == 0);
-        if fine && !whole && !NO_PWAIT2.load(Ordering::Relaxed) {
-            let limit = timeout.map(|t| libc::timespec {
-                tv_sec: libc::time_t::try_from(t / 1_000_000_000).unwrap_or(libc::time_t::MAX),
-                tv_nsec: (t % 1_000_000_000) as libc::c_long,
-            });
-            // The wrapper came with glibc 2.35 only, so the call is made by number.
-            // SAFETY: `events` has room for `room` events; `limit` and `mask` are null or outlive
-            // the call; 8 is the size of the kernel's sigset_t.
-            let n = unsafe {
-                libc::syscall(
-                    libc::SYS_epoll_pwait2,
-                    self.0.as_raw_fd(),
-                    events.as_mut_ptr(),
-                    room,
-                    limit.as_ref().map_or(ptr::null(), ptr::from_ref),
-                    mask,
-                    8usize,
-                )
-            };
-            match check(n) {
-                Ok(n) => return Ok(n as usize),
-                Err(Error::ENOSYS | Error::EPERM) => NO_PWAIT2.store(true, Ordering::Relaxed),
-                Err(error) => return Err(error),
-            }
-        }
         let limit = match timeout {
             None => -1,
-            Some(t) => i32::try_from(t.div_ceil(1_000_000)).unwrap_or(i32::MAX),
+            Some(0) => 0,
+            // Whole milliseconds say the same in both calls.
+            Some(t) if fine && t % 1_000_000 != 0 && !NO_PWAIT2.load(Ordering::Relaxed) => {
+                match self.wait_fine(events, t, mask) {
+                    Err(Error::ENOSYS | Error::EPERM) => NO_PWAIT2.store(true, Ordering::Relaxed),
+                    other => return other,
+                }
+                milliseconds(t)
+            }
+            Some(t) => milliseconds(t),
         };
         // SAFETY: as above; `Event` has the layout of `epoll_event`.
         let n = unsafe {
             libc::epoll_pwait(self.0.as_raw_fd(), events.as_mut_ptr().cast(), room, limit, mask)
+        };
+        check(n).map(|n| n as usize)
+    }
+
+    #[inline(never)]
+    fn wait_fine(
+        &self,
+        events: &mut [Event],
+        timeout: u64,
+        mask: *const libc::sigset_t,
+    ) -> Result<usize> {
+        let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
+        let limit = libc::timespec {
+            tv_sec: libc::time_t::try_from(timeout / 1_000_000_000).unwrap_or(libc::time_t::MAX),
+            tv_nsec: (timeout % 1_000_000_000) as libc::c_long,
+        };
+        // The wrapper came with glibc 2.35 only, so the call is made by number.
+        // SAFETY: `events` has room for `room` events; `limit` outlives the call, `mask` does too
+        // or is null; 8 is the size of the kernel's sigset_t.
+        let n = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                room,
+                &raw const limit,
+                mask,
+                8usize,
+            )
         };
         check(n).map(|n| n as usize)
     }
@@ -157,6 +171,11 @@ impl Epoll {
         let fresh = Epoll::new()?;
         super::fd::replace(self.0.as_fd(), fresh.0.as_fd())
     }
+}
+
+/// Nanoseconds in milliseconds, rounded up.
+fn milliseconds(t: u64) -> i32 {
+    i32::try_from(t.div_ceil(1_000_000)).unwrap_or(i32::MAX)
 }
 
 impl AsFd for Epoll {

@@ -131,6 +131,22 @@ const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// poll(2) promises room for this many bytes in a pipe that it calls writable (pipe(7)).
 const PIPE_BUF: usize = libc::PIPE_BUF;
 
+/// One recv(2) that does not wait.
+#[inline]
+pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+    let (at, room) = (buffer.as_mut_ptr().cast::<libc::c_void>(), buffer.len());
+    // SAFETY: `at` points to `room` writable bytes for as long as the call lasts.
+    size(|| unsafe { libc::recv(fd.as_raw_fd(), at, room, libc::MSG_DONTWAIT) })
+}
+
+/// One send(2) that neither waits nor raises a signal.
+#[inline]
+pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+    let (base, len) = (bytes.as_ptr().cast(), bytes.len());
+    // SAFETY: `base` points to `len` readable bytes for as long as the call lasts.
+    size(|| unsafe { libc::send(fd.as_raw_fd(), base, len, SEND_FLAGS) })
+}
+
 impl Transfer {
     /// One readv: bytes read, 0 at the end, `EAGAIN` when there is nothing.
     pub(crate) fn read(self, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
@@ -140,10 +156,7 @@ impl Transfer {
             // SAFETY: `at` points to `room` writable bytes for as long as the call lasts. So it
             // does in the arms below.
             Transfer::Plain => size(|| unsafe { libc::read(number, at, room) }),
-            Transfer::Socket => {
-                // SAFETY: as above.
-                size(|| unsafe { libc::recv(number, at, room, libc::MSG_DONTWAIT) })
-            }
+            Transfer::Socket => receive(fd, buffer),
             Transfer::NoWait => {
                 let slices = [IoSliceMut::new(buffer)];
                 // SAFETY: an `IoSliceMut` has the layout of an iovec; -1 reads at the current
@@ -176,11 +189,7 @@ impl Transfer {
             }
             // SAFETY: an `IoSlice` has the layout of an iovec; `n` of them are there.
             Transfer::Plain => size(|| unsafe { libc::writev(number, at, n) }),
-            Transfer::Socket if count == 1 => {
-                let (base, len) = (slices[0].as_ptr().cast(), slices[0].len());
-                // SAFETY: as above.
-                size(|| unsafe { libc::send(number, base, len, SEND_FLAGS) })
-            }
+            Transfer::Socket if count == 1 => send(fd, &slices[0]),
             Transfer::Socket => {
                 // SAFETY: an all-zero msghdr has no name, no control data and no flags.
                 let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -207,6 +216,7 @@ impl Transfer {
     }
 }
 
+#[inline]
 fn size(mut call: impl FnMut() -> isize) -> Result<usize> {
     retry(|| call() as libc::c_long).map(|n| n as usize)
 }

@@ -54,6 +54,7 @@ pub(crate) mod wake;
 use crate::error::{Error, Result};
 
 /// The errno that the last failed libc call of this thread left behind.
+#[cold]
 pub(crate) fn last_error() -> Error {
     Error::from(std::io::Error::last_os_error())
 }
@@ -87,11 +88,13 @@ impl Returned for libc::c_long {
 }
 
 /// The result of a libc call that returns -1 and sets errno.
+#[inline]
 pub(crate) fn check<T: Returned>(returned: T) -> Result<T> {
     if returned.failed() { Err(last_error()) } else { Ok(returned) }
 }
 
 /// The one retry rule: as [`check`], with the call made again for as long as it says `EINTR`.
+#[inline]
 pub(crate) fn retry<T: Returned>(mut call: impl FnMut() -> T) -> Result<T> {
     loop {
         match check(call()) {

@@ -120,9 +120,15 @@ impl Requests {
             {
                 self.ring_watcher.set(key);
                 *state = RingState::Made(Box::new(ring));
+                lp.chores.add_errand();
             }
         }
         state.get().is_some_and(|ring| ring.has_room())
+    }
+
+    /// Whether there is a ring, which may end something without an event.
+    pub(crate) fn has_made_ring(&self) -> bool {
+        matches!(*self.ring.borrow(), RingState::Made(_))
     }
 
     /// Hands over to the kernel what waits for it.

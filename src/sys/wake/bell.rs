@@ -1,9 +1,11 @@
 //! The descriptor that wakes a loop out of its poll: an eventfd, and what loom puts in its place.
 //!
 //! Invariant: once [`Bell::ring`] has returned, the descriptor is readable until the next
-//! [`Bell::silence`] begins. `ring` is async-signal-safe and leaves errno as it was, because it
-//! runs inside signal handlers. Under loom a counter stands for the eventfd, so that the list above
-//! it is checked against the same two operations.
+//! [`Bell::silence`] begins, and an edge-triggered watch has an event more. `ring` is
+//! async-signal-safe and leaves errno as it was, because it runs inside signal handlers. Under loom
+//! a flag stands for the eventfd, so that the list above it is checked against the same two
+//! operations; there `silence` also stands for the fetch of an edge, which takes a lock of the
+//! kernel's too (fs/eventpoll.c).
 
 #[cfg(all(loom, test))]
 pub(super) use modelled::Bell;

@@ -9,8 +9,9 @@
 //!
 //! * An entry is on the stack at most once: only the send that sets `PENDING` pushes it, and only
 //!   [`Ready::next`] clears the bit, after it has left the stack.
-//! * Whoever finds the stack empty writes the eventfd **after** its push, and the loop empties the
-//!   eventfd **before** it takes the stack.
+//! * Whoever finds the stack empty writes the eventfd **after** its push, and the loop hears of a
+//!   write **before** it takes the stack: it empties the eventfd, or it has been given the edge that
+//!   the write made.
 //! * A send takes no lock, allocates nothing and frees nothing: its caller holds a reference to the
 //!   entry throughout, so the reference that the stack gives back is never the last one there.
 //!   Memory is freed by the loop and by whoever drops the last `WakeEntry`.
@@ -32,7 +33,9 @@
 //!
 //! *What is on the stack has been or will be announced.* A push that found the stack empty rings
 //! afterwards. If the loop's swap took that push, fine. If not, the push came after the swap, which
-//! came after the eventfd was emptied, so the ring lasts. A push that found the stack occupied
+//! came after the loop had heard of the ring before, so this ring is news: the eventfd is readable
+//! again, or there is a new edge, which every write makes whatever the count (eventfd(2) wakes its
+//! epoll(7) waiters on each). A count that nobody reads lasts for 2⁶⁴ rings. A push that found the stack occupied
 //! relies on the ring of the one at the bottom, which its sender is about to make if it has not
 //! yet. Because the stack is only ever taken whole there is no ABA problem.
 //!
@@ -140,6 +143,12 @@ impl WakeList {
     /// Empties the eventfd and moves what was sent to the end of `ready`, in the order sent.
     pub(crate) fn drain(&self, ready: &mut Ready) {
         self.0.bell.silence();
+        self.take(ready);
+    }
+
+    /// Moves what was sent to the end of `ready`, in the order sent: for who watches the eventfd
+    /// edge-triggered and has just been given an edge.
+    pub(crate) fn take(&self, ready: &mut Ready) {
         self.0.take(ptr::null_mut(), ready);
     }
 

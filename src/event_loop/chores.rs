@@ -1,0 +1,46 @@
+//! What a turn has to look at beyond timers and the events of handles.
+//!
+//! Most turns of a busy server have nothing of the kind, and asking a dozen queues and sources each
+//! time costs more than reading from a socket does in this process. So whoever puts something in
+//! says so here, and a turn asks once. Invariant: a bit may be set for nothing, but is never clear
+//! while there is something; only the end of a turn clears bits, having looked at everything.
+
+use std::cell::Cell;
+
+/// A queue of handles has, or had, somebody on it.
+const QUEUED: u8 = 1;
+
+/// Signals, wake-ups, requests, events of files, exits, children to look at.
+const ERRANDS: u8 = 2;
+
+#[derive(Debug, Default)]
+pub(crate) struct Chores(Cell<u8>);
+
+impl Chores {
+    /// A handle has joined a queue.
+    pub(crate) fn add_queued(&self) {
+        self.0.set(self.0.get() | QUEUED);
+    }
+
+    /// A source other than queues, timers and events has something to do, or must be asked.
+    pub(crate) fn add_errand(&self) {
+        self.0.set(self.0.get() | ERRANDS);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    pub(crate) fn has_queued(&self) -> bool {
+        self.0.get() & QUEUED != 0
+    }
+
+    pub(crate) fn has_errands(&self) -> bool {
+        self.0.get() & ERRANDS != 0
+    }
+
+    /// Everything has been looked at, and this is left.
+    pub(crate) fn settle(&self, queued: bool, errands: bool) {
+        self.0.set(if queued { QUEUED } else { 0 } | if errands { ERRANDS } else { 0 });
+    }
+}
