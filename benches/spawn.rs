@@ -3,7 +3,8 @@
 //! `cargo bench --bench spawn` prints a table; with an argument, the rows whose name contains it.
 //! Every round runs the floor and the loop one after the other, in turns first and second, so that
 //! whatever the machine does meets both. A ratio is taken for each pair; median and quartiles are
-//! printed.
+//! printed. Where a row gives the loop more to do, the floor is still the bare spawn, but for a
+//! program that is not there, which the floor does not find either.
 
 #![allow(missing_docs, reason = "a program")]
 #![allow(unsafe_code, reason = "the floor is made of bare system calls")]
@@ -15,14 +16,15 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use blacklight::{
-    Command, EventLoop, Facilities, Handle, Options, Process, Reaping, RunMode, SpawnPath, Stdio,
-    reserve_descriptors,
-};
-use floor::Program;
+use blacklight::prelude::*;
+use blacklight::{Facilities, Groups, Options, Process, Reaping, SpawnPath, reserve_descriptors};
+use floor::{Does, Program};
 
 /// Pairs per row.
-const ROUNDS: usize = 400;
+const ROUNDS: usize = 200;
+
+/// Spawns of each in a round, one after the other: a sample is their mean.
+const SPAWNS: u32 = 5;
 
 fn main() {
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
@@ -40,7 +42,7 @@ fn main() {
         }
     };
 
-    let plain = |options: Options| compare(&program, options, |command| command, ROUNDS);
+    let plain = |options: Options| compare(&program, options, |command| command);
     row("default", &|| plain(Options::default()));
     for (name, path) in [
         ("path: shared memory", SpawnPath::SharedMemory),
@@ -54,9 +56,10 @@ fn main() {
         let facilities = Facilities::all() - Facilities::SHARED_TABLE;
         plain(Options { facilities, ..Options::default() })
     });
-    let attributes: [(&str, fn(&mut Command) -> &mut Command); 6] = [
+    let attributes: [(&str, fn(&mut Command) -> &mut Command); 7] = [
         ("cwd", |command| command.current_dir("/")),
         ("detached", |command| command.detached(true)),
+        ("groups", |command| command.groups(Groups::Set(vec![65534]))),
         ("uid and gid", |command| command.uid(65534).gid(65534)),
         ("uid, gid, cwd and detached", |command| {
             command.uid(65534).gid(65534).current_dir("/").detached(true)
@@ -65,8 +68,11 @@ fn main() {
         ("inherit_unlisted", |command| command.inherit_unlisted(true)),
     ];
     for (name, attribute) in attributes {
-        row(name, &|| compare(&program, Options::default(), attribute, ROUNDS));
+        row(name, &|| compare(&program, Options::default(), attribute));
     }
+    row("three pipes, output read", &|| three_pipes(&program));
+    row("failing exec", &failing_exec);
+    row("burst of 500", &|| burst_of(500, &program));
     row("2 GiB resident", &|| {
         let memory = Resident::new(2 << 30);
         let row = plain(Options::default());
@@ -84,7 +90,7 @@ fn main() {
     row("2,000 children alive", &|| {
         let lp = EventLoop::with_options(Options::default()).expect("a loop");
         let children = sleepers(&lp, 2_000);
-        let row = compare_on(&lp, &program, |command| command, ROUNDS);
+        let row = compare_on(&lp, &program, |command| command);
         for child in children {
             child.kill(libc::SIGKILL).expect("it is alive");
         }
@@ -92,7 +98,7 @@ fn main() {
         row
     });
     for count in [100, 10_000] {
-        row(&format!("{count} exits at once, per exit"), &|| burst(count));
+        row(&format!("{count} exits at once, per exit"), &|| exits(count));
     }
 }
 
@@ -129,61 +135,122 @@ fn compare(
     program: &Program,
     options: Options,
     attributes: impl Fn(&mut Command) -> &mut Command,
-    rounds: usize,
 ) -> Row {
     let lp = EventLoop::with_options(options).expect("a loop");
-    compare_on(&lp, program, attributes, rounds)
+    compare_on(&lp, program, attributes)
 }
 
 fn compare_on(
     lp: &EventLoop,
     program: &Program,
     attributes: impl Fn(&mut Command) -> &mut Command,
-    rounds: usize,
 ) -> Row {
     let mut command = Command::new(program.path());
     // The floor inherits its three descriptors too.
     command.env_clear();
     attributes(&mut command);
+    let ours = || spawn_and_wait(lp, &command);
+    in_turns(ROUNDS, SPAWNS, || bare(program), ours)
+}
+
+fn bare(program: &Program) {
+    assert_eq!(floor::vfork_exec_wait(program), 0);
+}
+
+fn spawn_and_wait(lp: &EventLoop, command: &Command) {
     let ended = Rc::new(Cell::new(false));
-    let ours = || {
-        let seen = ended.clone();
-        ended.set(false);
-        let begun = Instant::now();
-        let process = command
-            .spawn(lp, move |_, exit| {
-                assert!(exit.success());
-                seen.set(true);
-            })
-            .expect("the program is there");
-        while !ended.get() {
-            lp.run(RunMode::Once).expect("a loop runs");
-        }
-        let taken = begun.elapsed();
-        drop(process);
-        taken
+    let seen = ended.clone();
+    let on_exit = move |_: &Process, exit: Exit| {
+        assert!(exit.success());
+        seen.set(true);
     };
-    let floor = || {
+    command.spawn(lp, on_exit).expect("the program is there");
+    while !ended.get() {
+        lp.run(RunMode::Once).expect("a loop runs");
+    }
+}
+
+/// Pairs of the floor and ours, each done `times` times in a row.
+fn in_turns(rounds: usize, times: u32, floor: impl Fn(), ours: impl Fn()) -> Row {
+    let timed = |work: &dyn Fn()| {
         let begun = Instant::now();
-        assert_eq!(floor::vfork_exec_wait(program), 0);
-        begun.elapsed()
+        (0..times).for_each(|_| work());
+        begun.elapsed() / times
     };
-    for _ in 0..20 {
-        floor();
-        ours();
+    for _ in 0..1 + rounds / 20 {
+        timed(&floor);
+        timed(&ours);
     }
     let pairs: Vec<_> = (0..rounds)
         .map(|round| {
             if round % 2 == 0 {
-                let first = floor();
-                (first, ours())
+                let first = timed(&floor);
+                (first, timed(&ours))
             } else {
-                let first = ours();
-                (floor(), first)
+                let first = timed(&ours);
+                (timed(&floor), first)
             }
         })
         .collect();
     Row::of(&pairs)
+}
+
+/// Pipes for input, output and errors, until both outputs have ended and so has the child.
+fn three_pipes(silent: &Program) -> Row {
+    let printing = Program::that(Does::Print).expect("a file in the temporary folder");
+    let lp = EventLoop::with_options(Options::default()).expect("a loop");
+    let ours = || {
+        let [input, output, errors] = [(); 3].map(|()| Pipe::new(&lp).expect("a handle"));
+        let total = Rc::new(Cell::new(0));
+        let mut command = Command::new(printing.path());
+        command.env_clear().stdin(Stdio::pipe(&input));
+        command.stdout(Stdio::pipe(&output)).stderr(Stdio::pipe(&errors));
+        let on_exit = move |_: &Process, _| input.close();
+        command.spawn(&lp, on_exit).expect("the program is there");
+        for output in [output, errors] {
+            let total = total.clone();
+            let on_read = move |output: &Pipe, read: Read<'_>| match read {
+                Read::Data(bytes) => total.set(total.get() + bytes.len()),
+                Read::Eof | Read::Error(_) => output.close(),
+            };
+            output.read_start(on_read).expect("it reads");
+        }
+        lp.run(RunMode::Default).expect("a loop runs");
+        assert_eq!(total.get(), 64);
+    };
+    in_turns(ROUNDS, SPAWNS, || bare(silent), ours)
+}
+
+fn failing_exec() -> Row {
+    let program = Program::write().expect("a file in the temporary folder");
+    std::fs::remove_file(program.path()).expect("it was there");
+    let lp = EventLoop::with_options(Options::default()).expect("a loop");
+    let mut command = Command::new(program.path());
+    command.env_clear();
+    let floor = || assert_ne!(floor::vfork_exec_wait(&program), 0);
+    let ours = || {
+        command.spawn(&lp, |_, _| {}).expect_err("there is none");
+    };
+    in_turns(ROUNDS, SPAWNS, floor, ours)
+}
+
+/// Children that live at the same time, from the first spawn to the last exit; per child.
+fn burst_of(count: u32, program: &Program) -> Row {
+    let lp = EventLoop::with_options(Options::default()).expect("a loop");
+    let mut command = Command::new(program.path());
+    command.env_clear();
+    let floor = || {
+        let pids: Vec<i32> = (0..count).map(|_| floor::vfork_exec(program)).collect();
+        pids.into_iter().for_each(|pid| assert_eq!(floor::wait(pid), 0));
+    };
+    let ours = || {
+        for _ in 0..count {
+            command.spawn(&lp, |_, exit| assert!(exit.success())).expect("the program is there");
+        }
+        lp.run(RunMode::Default).expect("a loop runs");
+    };
+    let Row { floor, ours, ratio } = in_turns(21, 1, floor, ours);
+    Row { floor: floor / f64::from(count), ours: ours / f64::from(count), ratio }
 }
 
 /// Children that wait for a pipe to end, which it never does.
@@ -201,7 +268,7 @@ fn sleepers(lp: &EventLoop, count: usize) -> Vec<Process> {
 }
 
 /// Many children that exit together, reaped by the loop, against waitpid(-1): cost per exit.
-fn burst(count: usize) -> Row {
+fn exits(count: usize) -> Row {
     let lp = EventLoop::with_options(Options::default()).expect("a loop");
     let pairs: Vec<_> = (0..7)
         .map(|_| {

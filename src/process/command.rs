@@ -4,8 +4,9 @@
 //! because that is what forces other crates onto slow and unsafe paths; what such hooks are used
 //! for has a method here.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,15 @@ struct Environment {
     changes: BTreeMap<OsString, Option<OsString>>,
     /// Taken as it is, instead of all the above.
     block: Option<Vec<CString>>,
+}
+
+/// Strings as the kernel takes them, made for the first spawn and kept for those that follow.
+#[derive(Debug, Clone, Default)]
+struct Strings {
+    path: OnceCell<Arc<CStr>>,
+    arguments: OnceCell<Arc<[CString]>>,
+    /// Not one that begins with this process's, which may change.
+    environment: OnceCell<Arc<[CString]>>,
 }
 
 /// A child to be spawned; the same command can be spawned any number of times.
@@ -81,6 +91,7 @@ pub struct Command {
     pub(super) cgroup: Option<Arc<OwnedFd>>,
     pub(super) reset_all_signals: bool,
     pub(super) blocked_signals: u64,
+    strings: Strings,
 }
 
 impl Command {
@@ -129,28 +140,33 @@ impl Command {
             cgroup: None,
             reset_all_signals: false,
             blocked_signals: 0,
+            strings: Strings::default(),
         }
     }
 
     /// Adds an argument.
     pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Command {
         self.args.push(arg.as_ref().to_owned());
+        self.strings.arguments.take();
         self
     }
 
     /// Adds arguments.
     pub fn args(&mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Command {
         self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.strings.arguments.take();
         self
     }
 
     /// Sets the zeroth argument, which is the program's name unless it is set.
     pub fn arg0(&mut self, arg0: impl AsRef<OsStr>) -> &mut Command {
         self.arg0 = Some(arg0.as_ref().to_owned());
+        self.strings.arguments.take();
         self
     }
 
     fn changes(&mut self) -> &mut BTreeMap<OsString, Option<OsString>> {
+        self.strings.environment.take();
         self.environment.block = None;
         &mut self.environment.changes
     }
@@ -181,6 +197,7 @@ impl Command {
 
     /// Begins with an empty environment instead of this process's, and forgets what was set.
     pub fn env_clear(&mut self) -> &mut Command {
+        self.strings.environment.take();
         self.environment = Environment { clear: true, ..Environment::default() };
         self
     }
@@ -189,6 +206,7 @@ impl Command {
     /// strings without `=` included.
     pub fn env_block(&mut self, strings: impl IntoIterator<Item = CString>) -> &mut Command {
         self.environment.block = Some(strings.into_iter().collect());
+        self.strings.environment.take();
         self
     }
 
@@ -242,14 +260,26 @@ impl Command {
     }
 
     /// The environment as the kernel takes it; `None` when it is this process's, unchanged.
-    pub(super) fn environment_block(&self) -> Result<Option<Vec<CString>>> {
+    pub(super) fn environment_block(&self) -> Result<Option<Arc<[CString]>>> {
         let Environment { clear, changes, block } = &self.environment;
-        if block.is_some() {
-            return Ok(block.clone());
+        if let Some(kept) = self.strings.environment.get() {
+            return Ok(Some(kept.clone()));
         }
-        if !clear && changes.is_empty() {
+        if !clear && changes.is_empty() && block.is_none() {
             return Ok(None);
         }
+        let made: Arc<[CString]> = match block {
+            Some(block) => block.as_slice().into(),
+            None => self.changed_environment()?.into(),
+        };
+        if *clear || block.is_some() {
+            return Ok(Some(self.strings.environment.get_or_init(|| made).clone()));
+        }
+        Ok(Some(made))
+    }
+
+    fn changed_environment(&self) -> Result<Vec<CString>> {
+        let Environment { clear, changes, .. } = &self.environment;
         let mut block = Vec::new();
         let mut push = |key: &OsStr, value: &OsStr| -> Result<()> {
             let key = key.as_bytes();
@@ -271,19 +301,30 @@ impl Command {
                 push(key, value)?;
             }
         }
-        Ok(Some(block))
+        Ok(block)
+    }
+
+    /// The program's name as the kernel takes it.
+    pub(super) fn path(&self, name: &OsStr) -> Result<Arc<CStr>> {
+        if let Some(kept) = self.strings.path.get() {
+            return Ok(kept.clone());
+        }
+        let path = c_string(name)?.into();
+        Ok(self.strings.path.get_or_init(|| path).clone())
     }
 
     /// The arguments from the zeroth on.
-    pub(super) fn argument_vector(&self) -> Result<Vec<CString>> {
+    pub(super) fn argument_vector(&self) -> Result<Arc<[CString]>> {
+        if let Some(kept) = self.strings.arguments.get() {
+            return Ok(kept.clone());
+        }
         let arg0 = match (&self.arg0, &self.program) {
             (Some(arg0), _) => arg0.as_os_str(),
             (None, Program::Name(name)) => name.as_os_str(),
             (None, Program::Descriptor(_)) => OsStr::new(""),
         };
-        std::iter::once(arg0)
-            .chain(self.args.iter().map(OsString::as_os_str))
-            .map(c_string)
-            .collect()
+        let arguments = std::iter::once(arg0).chain(self.args.iter().map(OsString::as_os_str));
+        let vector = arguments.map(c_string).collect::<Result<_>>()?;
+        Ok(self.strings.arguments.get_or_init(|| vector).clone())
     }
 }

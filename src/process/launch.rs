@@ -140,7 +140,7 @@ impl Command {
     fn prepare(&self) -> Result<Prepared, SpawnError> {
         let program = match &self.program {
             Program::Name(name) => {
-                spawn::Program::Path(c_string(name).map_err(failed(SpawnStep::Program))?)
+                spawn::Program::Path(self.path(name).map_err(failed(SpawnStep::Program))?)
             }
             Program::Descriptor(fd) => spawn::Program::Descriptor(
                 fd::duplicate(fd.as_fd()).map_err(failed(SpawnStep::Program))?,

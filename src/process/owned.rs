@@ -5,6 +5,7 @@
 //! from before the clone until the pid is listed, and a reaper closes it while it looks.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::per_process::PerProcess;
@@ -14,12 +15,37 @@ use super::per_process::PerProcess;
 #[derive(Default)]
 struct Owned {
     gate: RwLock<()>,
-    pids: Mutex<HashMap<i32, u32>>,
+    pids: Mutex<Pids>,
+}
+
+type Pids = HashMap<i32, u32, BuildHasherDefault<PidHasher>>;
+
+/// The kernel hands numbers out in turn, so that nobody can choose those that collide; a product
+/// spreads them over all bits.
+#[derive(Default)]
+struct PidHasher(u64);
+
+impl Hasher for PidHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_i32(i32::from(byte));
+        }
+    }
+
+    fn write_i32(&mut self, number: i32) {
+        // Knuth's multiplier: 2^64 divided by the golden ratio.
+        let number = u64::from(number.cast_unsigned());
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 static OWNED: PerProcess<Owned> = PerProcess::new();
 
-fn pids() -> MutexGuard<'static, HashMap<i32, u32>> {
+fn pids() -> MutexGuard<'static, Pids> {
     OWNED.get().pids.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -111,6 +111,30 @@ fn a_cleared_environment_holds_what_was_set_since() {
 }
 
 #[test]
+fn a_command_that_is_changed_after_a_spawn_is_spawned_as_changed() {
+    isolated(|| {
+        let lp = new_loop();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo $0 $*; env | grep -v PWD= | sort", "a"]).env_clear();
+        let mut says = |change: fn(&mut Command) -> &mut Command| {
+            change(&mut command);
+            output(&lp, &mut command).0
+        };
+        let before = says(|command| command);
+        assert!(before.starts_with("a\n") && !before.contains("A="), "{before}");
+        assert_eq!(says(|command| command), before);
+        assert!(says(|command| command.arg("b")).starts_with("a b\n"));
+        assert!(says(|command| command.args(["c", "d"])).starts_with("a b c d\n"));
+        assert!(says(|command| command.env("A", "1")).contains("A=1\n"));
+        assert!(says(|command| command.env("A", "2")).contains("A=2\n"));
+        assert!(!says(|command| command.env_remove("A")).contains("A="));
+        assert!(says(|command| command.env_block([c"B=1".to_owned()])).contains("B=1\n"));
+        assert!(says(|command| command.env_block([c"B=2".to_owned()])).contains("B=2\n"));
+        assert!(!says(|command| command.env_clear()).contains("B="));
+    });
+}
+
+#[test]
 fn an_environment_block_is_handed_on_word_for_word() {
     isolated(|| {
         let strings = ["B=2", "A=1", "B=3", "no equals sign", "=odd", ""];

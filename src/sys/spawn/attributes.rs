@@ -4,7 +4,7 @@
 //! and so that no attribute ever forces a slower path. Descriptors are kept open by the description
 //! that names them; only [`Source::Raw`] relies on its caller.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const BUSY_RETRIES: u32 = 6;
 pub(crate) enum Program {
     /// A path, or a name without a slash, which is looked for in the `PATH` of the child's
     /// environment as `execvp` does.
-    Path(CString),
+    Path(Arc<CStr>),
     /// An open file (`execveat` with `AT_EMPTY_PATH`). A script cannot be executed so: its
     /// interpreter would open a descriptor that is closed by then, and the kernel says `ENOENT`.
     Descriptor(OwnedFd),
@@ -112,10 +112,10 @@ pub(crate) enum ResetSignals {
 pub(crate) struct Attributes {
     pub(crate) program: Program,
     /// The arguments from the zeroth on; empty is an error.
-    pub(crate) argv: Vec<CString>,
+    pub(crate) argv: Arc<[CString]>,
     /// The environment; `None` is the process's as it is at the spawn. The process must not change
     /// its environment from another thread meanwhile, which `std::env::set_var` asks for as well.
-    pub(crate) envp: Option<Vec<CString>>,
+    pub(crate) envp: Option<Arc<[CString]>>,
     pub(crate) cwd: Option<CString>,
     /// In any order. 0 to 2 are `/dev/null` when missing.
     pub(crate) slots: Vec<Slot>,
@@ -154,7 +154,7 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     /// A child with all defaults: the parent's environment and directory, `/dev/null` for 0 to 2.
-    pub(crate) fn new(program: Program, argv: Vec<CString>) -> Attributes {
+    pub(crate) fn new(program: Program, argv: Arc<[CString]>) -> Attributes {
         Attributes {
             program,
             argv,

@@ -76,15 +76,26 @@ pub(super) struct Arrangement {
     places: Vec<Place>,
     /// In order; the last one has no end.
     gaps: Vec<Gap>,
+    /// What all this was worked out from.
+    from: (Vec<Placement>, Vec<RawFd>),
 }
 
 impl Arrangement {
     /// Works out the plan. `placements` is sorted by target, each target once; `extra` are
     /// descriptors that the child needs until its exec without a slot for them.
     pub(super) fn arrange(&mut self, placements: &[Placement], extra: &[RawFd]) {
+        if !self.gaps.is_empty() && self.from.0 == placements && self.from.1 == extra {
+            // As for the last child, but for what that child has moved away.
+            self.held.iter().for_each(|held| held.now.set(held.number));
+            return;
+        }
         self.held.clear();
         self.places.clear();
         self.gaps.clear();
+        self.from.0.clear();
+        self.from.0.extend_from_slice(placements);
+        self.from.1.clear();
+        self.from.1.extend_from_slice(extra);
 
         let held = |number, slot| Held { number, now: Cell::new(number), in_the_way: false, slot };
         self.held.extend(placements.iter().map(|p| held(p.source, p.target as u32)));

@@ -145,7 +145,8 @@ mod tests {
 
     fn candidates(program: &str, envp: Option<&[&str]>) -> Vec<String> {
         let program = CString::new(program).unwrap();
-        let mut attributes = Attributes::new(Program::Path(program.clone()), vec![program]);
+        let path = Program::Path(program.clone().into());
+        let mut attributes = Attributes::new(path, [program].into());
         attributes.envp =
             envp.map(|envp| envp.iter().map(|entry| CString::new(*entry).unwrap()).collect());
         let mut image = Image::default();
@@ -174,10 +175,10 @@ mod tests {
     #[test]
     fn no_arguments_and_no_name_are_errors() {
         let mut image = Image::default();
-        let none = Attributes::new(Program::Path(c"/bin/true".into()), Vec::new());
+        let none = Attributes::new(Program::Path(c"/bin/true".into()), [].into());
         let error = image.prepare(&none).unwrap_err();
         assert_eq!((error.step(), error.error()), (SpawnStep::Arguments, Error::EINVAL));
-        let empty = Attributes::new(Program::Path(c"".into()), vec![c"a".into()]);
+        let empty = Attributes::new(Program::Path(c"".into()), [c"a".into()].into());
         let error = image.prepare(&empty).unwrap_err();
         assert_eq!((error.step(), error.error()), (SpawnStep::Exec, Error::ENOENT));
     }

@@ -258,8 +258,12 @@ impl Spawner {
             return Ok(Lease::none());
         }
         reserve::fill();
+        let sources = self.plan.placements.iter().map(|placement| placement.source);
+        if !sources.clone().chain(extra.into_iter().flatten()).any(reserve::is_worthwhile) {
+            return Ok(Lease::none());
+        }
         self.sources.clear();
-        self.sources.extend(self.plan.placements.iter().map(|placement| placement.source));
+        self.sources.extend(sources);
         self.sources.extend(extra.into_iter().flatten());
         self.sources.sort_unstable();
         self.sources.dedup();

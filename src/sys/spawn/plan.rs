@@ -41,11 +41,11 @@ impl Plan {
     /// Checks the slots and finds the source of each.
     pub(super) fn resolve(&mut self, attributes: &Attributes) -> Result<(), SpawnError> {
         let slots = &attributes.slots;
-        self.sort(slots)?;
+        let standard = self.sort(slots)?;
         self.placements.clear();
         self.null = None;
         for number in 0..STANDARD {
-            if self.find(slots, number).is_none() {
+            if standard & (1 << number) == 0 {
                 let source = self.null()?;
                 let target = number as RawFd;
                 self.placements.push(Placement {
@@ -72,12 +72,13 @@ impl Plan {
         self.check_terminals(attributes)
     }
 
-    fn sort(&mut self, slots: &[Slot]) -> Result<(), SpawnError> {
+    /// Gives back which of the standard streams are listed, bit n for number n.
+    fn sort(&mut self, slots: &[Slot]) -> Result<u32, SpawnError> {
         let number = |&index: &usize| slots.get(index).map(|slot| slot.number);
         self.order.clear();
         self.order.extend(0..slots.len());
         self.order.sort_by_key(number);
-        let mut before = None;
+        let (mut before, mut standard) = (None, 0);
         for number in self.order.iter().filter_map(number) {
             if RawFd::try_from(number).is_err() {
                 return Err(SpawnError::new(SpawnStep::Dup(number), Error::EBADF));
@@ -86,9 +87,12 @@ impl Plan {
                 // Two descriptors for one number: neither is more right.
                 return Err(SpawnError::new(SpawnStep::Dup(number), Error::EINVAL));
             }
+            if number < STANDARD {
+                standard |= 1 << number;
+            }
             before = Some(number);
         }
-        Ok(())
+        Ok(standard)
     }
 
     fn find<'a>(&self, slots: &'a [Slot], number: u32) -> Option<&'a Slot> {

@@ -112,6 +112,11 @@ struct Loan {
     spare: RawFd,
 }
 
+/// Whether a source is so far up that a lease may pay.
+pub(super) fn is_worthwhile(source: RawFd) -> bool {
+    source >= WORTHWHILE
+}
+
 /// Low numbers that stand for high sources until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -134,7 +139,7 @@ impl Lease {
     pub(super) fn take(sources: &[RawFd]) -> Result<Lease, (RawFd, Error)> {
         let mut lease = Lease::none();
         let highest = sources.last().copied().unwrap_or(-1);
-        if highest < WORTHWHILE {
+        if !is_worthwhile(highest) {
             return Ok(lease);
         }
         let Some(alone) = LEASED.try_lock() else { return Ok(lease) };

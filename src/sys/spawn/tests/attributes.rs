@@ -42,7 +42,7 @@ fn a_relative_program_is_relative_to_the_childs_directory() {
 #[test]
 fn the_environment_is_the_one_given() {
     let given = says("/usr/bin/env | /usr/bin/grep -v -e PWD -e SHLVL -e _=", |a| {
-        a.envp = Some(vec![c"A=1".into(), c"B=two words".into()]);
+        a.envp = Some([c"A=1".into(), c"B=two words".into()].into());
     });
     assert_eq!(given, "A=1\nB=two words");
 }
@@ -56,8 +56,8 @@ fn without_an_environment_the_parents_is_inherited() {
 fn the_name_and_the_arguments_are_passed_as_they_are() {
     for switches in main_positions() {
         let mut attributes =
-            command(&["/bin/sh", "-c", "echo \"$0 $#: $1, [$2]\"", "zeroth", "a b", ""]);
-        attributes.argv[0] = c"other name".into();
+            command(&["other name", "-c", "echo \"$0 $#: $1, [$2]\"", "zeroth", "a b", ""]);
+        attributes.program = Program::Path(c"/bin/sh".into());
         assert_eq!(output_of(attributes, &switches).0, "zeroth 2: a b, []\n");
     }
 }
@@ -91,14 +91,14 @@ fn a_directory_of_the_path_that_denies_is_passed_over_but_remembered() {
     let path = format!("PATH=/no/such:{}:{}", first.path(""), second.path(""));
     for switches in main_positions() {
         let mut attributes = command(&["tool"]);
-        attributes.envp = Some(vec![CString::new(path.clone()).unwrap()]);
+        attributes.envp = Some([CString::new(path.clone()).unwrap()].into());
         let error = spawn(&attributes, &switches).unwrap_err();
         assert_eq!((error.step(), error.error()), (SpawnStep::Exec, Error::EACCES));
     }
     second.script("tool", "#!/bin/sh\necho found\n");
     for switches in main_positions() {
         let mut attributes = command(&["tool"]);
-        attributes.envp = Some(vec![CString::new(path.clone()).unwrap()]);
+        attributes.envp = Some([CString::new(path.clone()).unwrap()].into());
         assert_eq!(output_of(attributes, &switches).0, "found\n");
     }
 }

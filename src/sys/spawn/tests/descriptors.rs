@@ -47,6 +47,28 @@ proptest! {
     }
 
     #[test]
+    fn a_plan_is_carried_out_by_one_child_after_the_other((open, placements, extra) in plans(24)) {
+        let mut arrangement = Arrangement::default();
+        for _ in 0..2 {
+            arrangement.arrange(&placements, &extra);
+            for number in &extra {
+                prop_assert_eq!(arrangement.now(*number), *number);
+            }
+            let before = open.iter().map(|fd| (*fd, (*fd as u32, !is_inheritable(*fd)))).collect();
+            let model = Model { open: RefCell::new(before), end: 64 };
+            prop_assert_eq!(arrangement.carry_out(&model), Ok(()));
+            let after = model.open.borrow();
+            for p in &placements {
+                prop_assert_eq!(after.get(&p.target), Some(&(p.source as u32, false)));
+            }
+            for number in &extra {
+                let now = arrangement.now(*number);
+                prop_assert_eq!(after.get(&now).map(|(what, _)| *what), Some(*number as u32));
+            }
+        }
+    }
+
+    #[test]
     fn a_plan_in_a_full_table_works_or_says_so((open, placements, extra) in plans(24), end in 24..27) {
         let mut arrangement = Arrangement::default();
         arrangement.arrange(&placements, &extra);

@@ -41,7 +41,7 @@ fn each_step_of_the_child_is_named() {
         });
         fails(SpawnStep::Exec, Error::ENOENT, |a| {
             a.program = Program::Path(c"no-such".into());
-            a.envp = Some(vec![c"PATH=/bin:/no/such".into(), c"B=1".into()]);
+            a.envp = Some([c"PATH=/bin:/no/such".into(), c"B=1".into()].into());
         });
         fails(SpawnStep::Exec, Error::ENOTDIR, |a| {
             a.program = Program::Path(c"/dev/null/program".into());
@@ -49,7 +49,7 @@ fn each_step_of_the_child_is_named() {
         fails(SpawnStep::Exec, Error::EACCES, |a| a.program = Program::Path(c"/etc".into()));
         fails(SpawnStep::Exec, Error::E2BIG, |a| {
             let value = CString::new(vec![b'x'; 100_000]).unwrap();
-            a.envp = Some(vec![value; 100]);
+            a.envp = Some(vec![value; 100].into());
         });
         fails(SpawnStep::Chdir, Error::ENOENT, |a| a.cwd = Some(c"/no/such".into()));
         fails(SpawnStep::ProcessGroup, Error::EPERM, |a| a.process_group = Some(1));
@@ -114,7 +114,7 @@ fn a_bad_slot_is_named_before_a_process_exists() {
         fails(SpawnStep::Dup(5), Error::EBADF, with(ignored));
         let beyond = || vec![slot(u32::MAX, Source::Raw(0))];
         fails(SpawnStep::Dup(u32::MAX), Error::EBADF, with(beyond));
-        fails(SpawnStep::Arguments, Error::EINVAL, |a| a.argv.clear());
+        fails(SpawnStep::Arguments, Error::EINVAL, |a| a.argv = [].into());
         fails(SpawnStep::ControllingTerminal, Error::EBADF, |a| {
             a.session = Session::WithTerminal(9);
         });

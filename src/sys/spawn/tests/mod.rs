@@ -22,7 +22,7 @@ use crate::sys::wait::{self, Change, How, Waited, Whom};
 /// A child that runs a program with arguments.
 fn command(words: &[&str]) -> Attributes {
     let argv: Vec<CString> = words.iter().map(|word| CString::new(*word).unwrap()).collect();
-    Attributes::new(Program::Path(argv[0].clone()), argv)
+    Attributes::new(Program::Path(argv[0].as_c_str().into()), argv.into())
 }
 
 /// A child that runs a shell script.
