@@ -31,6 +31,7 @@ pub struct UdpMeta {
 }
 
 impl UdpMeta {
+    #[inline]
     fn new(received: &Received) -> UdpMeta {
         UdpMeta {
             from: address(received.from.as_ref()),
@@ -72,6 +73,7 @@ pub struct QueuedError {
 }
 
 impl QueuedError {
+    #[cold]
     fn new(extended: &Extended, received: &Received) -> QueuedError {
         QueuedError {
             error: Error::from_errno(extended.errno),
@@ -98,6 +100,7 @@ pub enum UdpRead<'a> {
 }
 
 impl<'a> UdpRead<'a> {
+    #[inline]
     pub(super) fn new(event: Event<'a>) -> UdpRead<'a> {
         match event {
             Event::Message(bytes, received) => match &received.error {

@@ -192,22 +192,39 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    #[inline]
     fn new(bytes: usize, from: Option<Name>, flags: i32, control: &[u8]) -> Received {
         // Most sockets have not asked for anything beside the bytes.
-        let beside = if control.is_empty() { Beside::default() } else { Beside::parse(control) };
+        if control.is_empty() {
+            return Received::plain(bytes, from, flags);
+        }
+        let beside = Beside::parse(control);
         // SAFETY: the control data is that of a message that has just come, and is read once.
         let descriptors = unsafe { ancillary::own(beside.rights) }.collect();
         Received {
-            bytes,
-            from,
-            truncated: flags & libc::MSG_TRUNC != 0,
-            control_truncated: flags & libc::MSG_CTRUNC != 0,
             to: beside.to,
             class: beside.class,
             segment_size: beside.segment_size,
             error: beside.error,
             credentials: beside.credentials,
             descriptors,
+            ..Received::plain(bytes, from, flags)
+        }
+    }
+
+    #[inline]
+    fn plain(bytes: usize, from: Option<Name>, flags: i32) -> Received {
+        Received {
+            bytes,
+            from,
+            truncated: flags & libc::MSG_TRUNC != 0,
+            control_truncated: flags & libc::MSG_CTRUNC != 0,
+            to: None,
+            class: None,
+            segment_size: None,
+            error: None,
+            credentials: None,
+            descriptors: Vec::new(),
         }
     }
 }
@@ -327,6 +344,7 @@ impl Headers {
     }
 
     /// What came with the message at this place.
+    #[inline]
     pub(crate) fn received(&mut self, at: usize) -> Option<Received> {
         let message = self.messages[..self.count].get_mut(at)?;
         let header = &mut message.msg_hdr;
