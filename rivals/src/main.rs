@@ -1,10 +1,11 @@
 //! The same work on Blacklight and on its rivals, in one process and in turns.
 //!
-//! `cargo run --release -p blacklight-rivals -- [--write] [--only WHO] [ROW…]` prints a table of ratios, of the
-//! rows whose name contains one of the words (every row without a word), with `--only` against one
-//! rival alone, and with `--write` writes `docs/performance.md` and its charts. `--list` names the rows. `--count ROW --only WHO --rounds N`
-//! does N units of one row's work with one implementation and says nothing, so that callgrind can
-//! count its instructions; README.md has the commands.
+//! `cargo run --release -p blacklight-rivals -- [--write] [--only WHO] [ROW…]` prints a table of
+//! ratios, of the rows whose name contains one of the words (every row without a word), with `--only`
+//! against one rival alone, and with `--write` writes `docs/performance.md` and its charts. `--list`
+//! names the rows. `--count ROW --only WHO --rounds N` does N units of one row's work with one
+//! implementation and says nothing, so that callgrind can count its instructions; README.md has the
+//! commands.
 
 #![allow(unsafe_code)]
 
@@ -13,6 +14,8 @@ mod clone;
 #[path = "../../benches/floor/mod.rs"]
 mod floor;
 mod machine;
+#[path = "../../benches/messages/mod.rs"]
+mod messages;
 mod poll;
 mod report;
 mod row;
@@ -65,6 +68,9 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
+    if messages::play_role() {
+        return ExitCode::SUCCESS;
+    }
     let Some(arguments) = Arguments::parse(std::env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);

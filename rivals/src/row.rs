@@ -18,11 +18,23 @@ pub(crate) enum Who {
     Tokio,
     AsyncProcess,
     Std,
+    Node,
     Floor,
 }
 
 impl Who {
-    pub(crate) const ALL: [Who; 6] =
+    pub(crate) const ALL: [Who; 7] = [
+        Who::Blacklight,
+        Who::Libuv,
+        Who::Tokio,
+        Who::AsyncProcess,
+        Who::Std,
+        Who::Node,
+        Who::Floor,
+    ];
+
+    /// Those that can start a program from here.
+    pub(crate) const SPAWNERS: [Who; 6] =
         [Who::Blacklight, Who::Libuv, Who::Tokio, Who::AsyncProcess, Who::Std, Who::Floor];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -32,6 +44,7 @@ impl Who {
             Who::Tokio => "tokio",
             Who::AsyncProcess => "async-process",
             Who::Std => "std",
+            Who::Node => "node",
             Who::Floor => "floor",
         }
     }
@@ -55,11 +68,19 @@ pub(crate) enum Group {
     Streams,
     Pool,
     Memory,
+    Messages,
 }
 
 impl Group {
-    pub(crate) const ALL: [Group; 6] =
-        [Group::Spawning, Group::Children, Group::Loop, Group::Streams, Group::Pool, Group::Memory];
+    pub(crate) const ALL: [Group; 7] = [
+        Group::Spawning,
+        Group::Children,
+        Group::Loop,
+        Group::Streams,
+        Group::Messages,
+        Group::Pool,
+        Group::Memory,
+    ];
 
     pub(crate) const fn title(self) -> &'static str {
         match self {
@@ -69,6 +90,7 @@ impl Group {
             Group::Streams => "Sockets and pipes",
             Group::Pool => "Thread pool and files",
             Group::Memory => "Memory",
+            Group::Messages => "Messages between processes",
         }
     }
 
@@ -81,6 +103,7 @@ impl Group {
             Group::Streams => "streams",
             Group::Pool => "pool",
             Group::Memory => "memory",
+            Group::Messages => "messages",
         }
     }
 }

@@ -19,6 +19,9 @@ after each turn, and to what the implementation itself had left before its next:
 process of its own, and no handler of one interrupts another.
 ";
 
+/// What profiles and counts say, where the clock alone does not.
+const WHERE_THE_TIME_GOES: &str = include_str!("../../where-the-time-goes.md");
+
 pub(super) fn compose(rows: &[Measured], wanted: &[String]) -> String {
     let mut page = String::from(
         "# Performance\n\n<!-- Written by `cargo run --release -p blacklight-rivals -- --write`; \
@@ -39,6 +42,8 @@ pub(super) fn compose(rows: &[Measured], wanted: &[String]) -> String {
             chapter(&mut page, group, &rows);
         }
     }
+    page.push('\n');
+    page.push_str(WHERE_THE_TIME_GOES);
     page
 }
 

@@ -24,7 +24,7 @@ pub(super) fn rows() -> Vec<Row> {
     let mut growth = Row::new(Group::Children, "10,000 exits at once against 100, each")
         .unit(Unit::Times)
         .goal(Goal::AtMost(1.5));
-    for who in Who::ALL {
+    for who in Who::SPAWNERS {
         descriptors = descriptors.entry(who, move || {
             let mut spawner = starting(who);
             let null = std::fs::File::open("/dev/null").expect("a device");

@@ -5,6 +5,7 @@ mod files;
 mod lifetime;
 mod many;
 mod memory;
+mod messages;
 mod ping_pong;
 mod pool;
 mod pump;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Row> {
         pool::rows(),
         files::rows(),
         memory::rows(),
+        messages::rows(),
     ]
     .into_iter()
     .flatten()

@@ -79,7 +79,7 @@ fn with_everyone(
     attributes: Attributes,
     run: impl Fn(&mut dyn Spawner, u64) + Copy + 'static,
 ) -> Row {
-    for who in Who::ALL.into_iter().filter(|who| spawner::can(*who, attributes)) {
+    for who in Who::SPAWNERS.into_iter().filter(|who| spawner::can(*who, attributes)) {
         row = row.entry(who, move || {
             let program = Rc::new(crate::floor::Program::that(Does::Exit).expect("a program"));
             let mut spawner = spawner(who, &[What { program, attributes }]);

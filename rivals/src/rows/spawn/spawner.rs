@@ -27,6 +27,7 @@ pub(in crate::rows) fn can(who: Who, attributes: Attributes) -> bool {
         Who::Blacklight | Who::Floor => true,
         // No way to set the groups by themselves, or not in stable Rust.
         Who::Libuv | Who::Tokio | Who::AsyncProcess | Who::Std => !attributes.groups,
+        Who::Node => false,
     }
 }
 
@@ -38,6 +39,7 @@ pub(in crate::rows) fn spawner(who: Who, whats: &[What]) -> Box<dyn Spawner> {
         Who::AsyncProcess => Box::new(asynchronous::AsyncProcess::new(whats)),
         Who::Std => Box::new(direct::Std::new(whats)),
         Who::Floor => Box::new(direct::Floor::new(whats)),
+        Who::Node => unreachable!("it takes part in the rows of messages only"),
     };
     Box::new(Keeping { spawner, _programs: whats.to_vec() })
 }
