@@ -4,6 +4,11 @@
 //! (it is active, has requests in flight, or is closing); see [`Base::hold`]. The loop's lists do
 //! not own: a handle leaves the list of all handles when it is dropped, and is on a work queue
 //! only while it is held.
+//!
+//! That reference is a count without a field of its own. A loop may have very many handles, and
+//! most are idle: what each of them takes is what a server of many connections takes.
+
+#![allow(unsafe_code)]
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -50,6 +55,8 @@ const REFERENCED: u8 = 2;
 const CLOSING: u8 = 4;
 const CLOSED: u8 = 8;
 const INTERNAL: u8 = 16;
+/// One reference to the handle is the handle's own; [`Base::hold`] made it.
+const HELD: u8 = 32;
 
 /// The common part of a handle.
 pub(crate) struct Base {
@@ -59,11 +66,11 @@ pub(crate) struct Base {
     pub(crate) queued: LinkedListLink,
     lp: LoopRef,
     this: Weak<dyn Node>,
-    held: Cell<Option<Rc<dyn Node>>>,
     holds: Cell<u32>,
     flags: Cell<u8>,
     data: Cell<*mut c_void>,
-    close_callback: Cell<Option<CloseCallback>>,
+    /// Boxed once more, because most handles are closed without one.
+    close_callback: Cell<Option<Box<CloseCallback>>>,
 }
 
 impl Base {
@@ -74,7 +81,6 @@ impl Base {
             queued: LinkedListLink::new(),
             lp: lp.clone(),
             this,
-            held: Cell::new(None),
             holds: Cell::new(0),
             flags: Cell::new(REFERENCED),
             data: Cell::new(std::ptr::null_mut()),
@@ -183,8 +189,11 @@ impl Base {
     pub(crate) fn hold(&self) {
         let holds = self.holds.get();
         self.holds.set(holds + 1);
-        if holds == 0 {
-            self.held.set(self.node());
+        if holds == 0
+            && let Some(node) = self.node()
+        {
+            self.put(HELD, true);
+            std::mem::forget(node);
         }
     }
 
@@ -194,8 +203,19 @@ impl Base {
         debug_assert!(holds > 0, "released more often than held");
         self.holds.set(holds - 1);
         if holds == 1 {
-            drop(self.held.take());
+            drop(self.take_held());
         }
+    }
+
+    /// The reference that [`Base::hold`] made, if there is one.
+    fn take_held(&self) -> Option<Rc<dyn Node>> {
+        if !self.has(HELD) {
+            return None;
+        }
+        self.put(HELD, false);
+        // SAFETY: the flag says that a reference was forgotten and not taken back since, so the
+        // node is alive and this is the pointer of an `Rc` that nobody else will drop.
+        Some(unsafe { Rc::from_raw(self.this.as_ptr()) })
     }
 
     pub(crate) fn data(&self) -> *mut c_void {
@@ -207,7 +227,7 @@ impl Base {
     }
 
     pub(crate) fn take_close_callback(&self) -> Option<CloseCallback> {
-        self.close_callback.take()
+        self.close_callback.take().map(|callback| *callback)
     }
 
     /// The first half of closing; `false` when it had begun before.
@@ -218,7 +238,7 @@ impl Base {
         let node = if self.is_closing() { None } else { self.node() };
         let Some(node) = node else { return Err(callback) };
         self.put(CLOSING, true);
-        self.close_callback.set(callback);
+        self.close_callback.set(callback.map(Box::new));
         self.hold();
         node.stop();
         self.deactivate();
@@ -233,7 +253,7 @@ impl Base {
         node.stop();
         self.put(ACTIVE, false);
         self.holds.set(0);
-        let held = self.held.take();
+        let held = self.take_held();
         node.drop_closures();
         drop(self.close_callback.take());
         drop(held);

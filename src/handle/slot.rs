@@ -64,6 +64,7 @@ impl<F: ?Sized> Slot<F> {
 
     /// Calls `run` with the closure, and tells whether there was one. A panic of the closure
     /// passes through with the closure still in the slot: the caller stops the operation.
+    #[inline]
     pub(crate) fn call(&self, run: impl FnOnce(&mut F)) -> bool {
         if self.state.get() != State::Resting {
             return false;

@@ -108,15 +108,15 @@ pub(super) fn receive(node: &StreamNode, ipc: &Ipc, buffer: &mut [u8]) -> Result
 }
 
 fn ipc(node: &StreamNode) -> Result<&Ipc> {
-    node.ipc.get().map(|ipc| &**ipc).ok_or(Error::EINVAL)
+    node.ipc().ok_or(Error::EINVAL)
 }
 
 pub(super) fn pending_count(node: &StreamNode) -> usize {
-    node.ipc.get().map_or(0, |ipc| ipc.pending.borrow().len())
+    node.ipc().map_or(0, |ipc| ipc.pending.borrow().len())
 }
 
 pub(super) fn pending_kind(node: &StreamNode) -> Option<DescriptorKind> {
-    node.ipc.get()?.pending.borrow().front().map(DescriptorKind::of)
+    node.ipc()?.pending.borrow().front().map(DescriptorKind::of)
 }
 
 pub(super) fn accept(node: &StreamNode) -> Result<OwnedFd> {
@@ -124,7 +124,7 @@ pub(super) fn accept(node: &StreamNode) -> Result<OwnedFd> {
 }
 
 pub(super) fn credentials(node: &StreamNode) -> Option<Credentials> {
-    node.ipc.get().and_then(|ipc| ipc.credentials.get())
+    node.ipc().and_then(|ipc| ipc.credentials.get())
 }
 
 pub(super) fn pass_credentials(node: &StreamNode, on: bool) -> Result<()> {

@@ -73,7 +73,7 @@ impl Listening {
 }
 
 fn listening(node: &StreamNode) -> &Listening {
-    node.listening.get_or_init(|| Box::new(Listening::new()))
+    node.rare().listening.get_or_init(Listening::new)
 }
 
 pub(super) fn set_simultaneous(node: &StreamNode, on: bool) {
@@ -128,7 +128,7 @@ pub(super) fn start(node: &Rc<StreamNode>, backlog: i32, callback: Box<Callback>
 
 /// A connection waits, or the server has failed.
 pub(super) fn ready(node: &Rc<StreamNode>) {
-    let Some(listening) = node.listening.get() else { return };
+    let Some(listening) = node.listening() else { return };
     if listening.has_connection() {
         // The user was told and has not taken it.
         node.watch_less();
@@ -194,7 +194,7 @@ fn turn_away(node: &StreamNode, listening: &Listening) {
 }
 
 pub(super) fn accept_into(server: &StreamNode, client: &StreamNode) -> Result<()> {
-    if !server.listening.get().is_some_and(|listening| listening.has_connection()) {
+    if !server.listening().is_some_and(|listening| listening.has_connection()) {
         return Err(Error::EAGAIN);
     }
     client.may_open()?;
@@ -203,7 +203,7 @@ pub(super) fn accept_into(server: &StreamNode, client: &StreamNode) -> Result<()
 
 /// The connection that waits; the server goes on to the next.
 pub(super) fn take(server: &StreamNode) -> Result<OwnedFd> {
-    let listening = server.listening.get().ok_or(Error::EAGAIN)?;
+    let listening = server.listening().ok_or(Error::EAGAIN)?;
     let connection = listening.connection.take().ok_or(Error::EAGAIN)?;
     if server.has(Flags::LISTENING) {
         server.watch()?;

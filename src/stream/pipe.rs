@@ -105,7 +105,7 @@ impl Pipe {
     /// As [`Pipe::new`].
     pub fn new_ipc(lp: &LoopRef) -> Result<Pipe> {
         let pipe = Pipe::new(lp)?;
-        let _first = pipe.0.ipc.set(Box::default());
+        let _first = pipe.0.rare().ipc.set(ipc::Ipc::default());
         Ok(pipe)
     }
 
@@ -222,7 +222,7 @@ impl Pipe {
     /// Whether the pipe is in IPC mode.
     #[must_use]
     pub fn is_ipc(&self) -> bool {
-        self.0.ipc.get().is_some()
+        self.0.ipc().is_some()
     }
 
     /// Writes a buffer with descriptors that travel with its first byte (`uv_write2`, which takes

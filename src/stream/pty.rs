@@ -113,7 +113,7 @@ impl Pty {
             let bufs = queue.back()?.bufs.as_slice();
             bufs.iter().rev().find_map(|buf| buf.as_ref().last().copied())
         });
-        queued.or_else(|| self.0.terminal.get().and_then(|terminal| terminal.last_byte()))
+        queued.or_else(|| self.0.terminal().and_then(|terminal| terminal.last_byte()))
     }
 
     /// Gives the terminal the settings of another one: that of the user, for a program that shows

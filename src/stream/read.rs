@@ -200,7 +200,7 @@ pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
             // a socket ends a read where descriptors were sent along, and nobody will wake us for
             // the rest but this event.
             Left::Little if node.has(Flags::HUNG_UP) => {}
-            Left::Little if node.ipc.get().is_some_and(|ipc| ipc.was_cut_short()) => {}
+            Left::Little if node.ipc().is_some_and(|ipc| ipc.was_cut_short()) => {}
             // Nobody is left who could write more, and all has been read: that is the end.
             Left::Nothing if node.has(Flags::HUNG_UP) && node.has(Flags::READING) => {
                 // Whoever supplied the buffer may have halted the loop.

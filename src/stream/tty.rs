@@ -32,7 +32,7 @@ impl Terminal {
     /// Makes an open stream a terminal.
     pub(super) fn of(node: &StreamNode, master: bool, own: bool) {
         let terminal = Terminal { hold: Hold::default(), master, own, last: Cell::new(None) };
-        let _first = node.terminal.set(Box::new(terminal));
+        let _first = node.rare().terminal.set(terminal);
         node.put(Flags::BOUND, false);
     }
 
@@ -154,7 +154,7 @@ impl Tty {
     /// whose writes may with a flag).
     #[must_use]
     pub fn has_own_description(&self) -> bool {
-        self.0.terminal.get().is_some_and(|terminal| terminal.own)
+        self.0.terminal().is_some_and(|terminal| terminal.own)
     }
 
     /// Puts the terminal into a mode, at once (`uv_tty_set_mode`).
@@ -172,7 +172,7 @@ impl Tty {
     pub fn set_mode(&self, mode: TtyMode) -> Result<()> {
         self.0.base.lp().inner().usable()?;
         let mode = if mode == TtyMode::RawVt { TtyMode::Raw } else { mode };
-        self.0.with_fd(|fd| match self.0.terminal.get() {
+        self.0.with_fd(|fd| match self.0.terminal() {
             Some(terminal) => terminal.hold.set(fd, mode),
             None => Err(Error::ENOTTY),
         })
@@ -181,7 +181,7 @@ impl Tty {
     /// The mode that this handle has put the terminal into.
     #[must_use]
     pub fn mode(&self) -> TtyMode {
-        self.0.terminal.get().map_or(TtyMode::Normal, |terminal| terminal.hold.mode())
+        self.0.terminal().map_or(TtyMode::Normal, |terminal| terminal.hold.mode())
     }
 
     /// As [`Tty::set_mode`], until the guard is dropped, by a panic for instance: then the mode is

@@ -101,7 +101,7 @@ pub(super) fn start_with(
     }
     let total = bufs.total().ok_or(Error::EINVAL)?;
     let carries = !descriptors.is_empty();
-    if carries && (node.ipc.get().is_none() || total == 0 || descriptors.len() > MOST_DESCRIPTORS) {
+    if carries && (node.ipc().is_none() || total == 0 || descriptors.len() > MOST_DESCRIPTORS) {
         return Err(Error::EINVAL);
     }
     let id = WriteId(node.writing.get().map_or(0, |writing| writing.next_id.get()));
@@ -265,7 +265,7 @@ pub(super) fn try_write_with(
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<usize> {
     may_try(node)?;
-    if node.ipc.get().is_none() || slices.iter().all(|slice| slice.is_empty()) {
+    if node.ipc().is_none() || slices.iter().all(|slice| slice.is_empty()) {
         return Err(Error::EINVAL);
     }
     node.with_fd(|fd| ancillary::send(fd, slices, descriptors))

@@ -82,9 +82,10 @@ fn set_keep_alive(fd: BorrowedFd<'_>, settings: Option<TcpKeepAlive>) -> Result<
 /// Remembers a setting for the socket to come.
 fn remember(node: &StreamNode, set: impl FnOnce(&mut Early)) -> Result<()> {
     node.may_open()?;
-    let mut early = node.early.take().unwrap_or_default();
+    let place = &node.rare().early;
+    let mut early = place.take().unwrap_or_default();
     set(&mut early);
-    node.early.set(Some(early));
+    place.set(Some(early));
     Ok(())
 }
 
