@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::event_loop::LoopRef;
+use crate::event_loop::{LoopRef, TimerKey};
 use crate::handle::{Base, HandleKind, Node, OnUnwind, Slot, create, handle};
 
 type Callback = dyn FnMut(&Timer);
@@ -17,43 +17,39 @@ type Callback = dyn FnMut(&Timer);
 pub(crate) struct TimerNode {
     base: Base,
     callback: Slot<Callback>,
-    /// Nanoseconds of the loop's clock.
-    due: Cell<u64>,
     /// Nanoseconds; 0 is "does not repeat".
     repeat: Cell<u64>,
-    place: Cell<Option<usize>>,
+    key: Cell<Option<TimerKey>>,
 }
 
 impl TimerNode {
-    pub(crate) fn set_place(&self, place: Option<usize>) {
-        self.place.set(place);
-    }
-
     /// Puts the timer into the heap, behind all that are due at the same time.
     fn arm(self: &Rc<Self>, timeout: u64) {
         let lp = self.base.lp().inner();
         let number = lp.next_start.get();
         lp.next_start.set(number + 1);
         let due = lp.now.get().saturating_add(timeout);
-        self.due.set(due);
-        lp.timers.borrow_mut().insert((due, number), self.clone());
+        self.key.set(Some(lp.timers.borrow_mut().insert(due, number, self.clone())));
         self.base.activate();
     }
 
     /// Takes it out of the heap.
     fn disarm(&self) {
-        if let Some(place) = self.place.get() {
-            let timer = self.base.lp().inner().timers.borrow_mut().remove(place);
+        if let Some(key) = self.key.take() {
+            let timer = self.base.lp().inner().timers.borrow_mut().remove(key);
             self.base.deactivate();
             drop(timer);
         }
     }
 
-    /// It is due: a repeating one is armed again first, counted from the loop's time, as in libuv.
+    /// It is due and has left the heap: a repeating one is armed again first, counted from the
+    /// loop's time, as in libuv.
     pub(crate) fn fire(self: Rc<Self>) {
-        self.disarm();
+        self.key.set(None);
         if self.repeat.get() > 0 {
             self.arm(self.repeat.get());
+        } else {
+            self.base.deactivate();
         }
         self.base.lp().inner().counters.callback();
         let timer = Timer(self);
@@ -64,7 +60,7 @@ impl TimerNode {
         });
         node.callback.call(|callback| callback(&timer));
         stopping.passed();
-        if node.place.get().is_none() {
+        if node.key.get().is_none() {
             drop(node.callback.clear());
         }
     }
@@ -132,9 +128,8 @@ impl Timer {
         create(lp, |base| TimerNode {
             base,
             callback: Slot::empty(),
-            due: Cell::new(0),
             repeat: Cell::new(0),
-            place: Cell::new(None),
+            key: Cell::new(None),
         })
         .map(Timer)
     }
@@ -263,9 +258,8 @@ impl Timer {
     }
 
     fn nanoseconds_left(&self) -> u64 {
-        match self.0.place.get() {
-            Some(_) => self.0.due.get().saturating_sub(self.0.base.lp().inner().now.get()),
-            None => 0,
-        }
+        let Some(key) = self.0.key.get() else { return 0 };
+        let lp = self.0.base.lp().inner();
+        lp.timers.borrow().due(key).saturating_sub(lp.now.get())
     }
 }

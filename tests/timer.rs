@@ -131,6 +131,41 @@ fn one_that_an_earlier_callback_starts_anew_waits_for_its_new_time() {
 }
 
 #[test]
+fn among_many_that_are_due_each_can_stop_and_start_those_behind_it() {
+    // Two that are far off for each that is due, or none: those due leave the heap in other ways.
+    for far in [0, 2, 40] {
+        let lp = EventLoop::new().unwrap();
+        let fired = Rc::new(RefCell::new(Vec::new()));
+        let timers: Vec<Timer> = (0..300).map(|_| Timer::new(&lp).unwrap()).collect();
+        let others: Vec<Timer> = (0..far * 300).map(|_| Timer::new(&lp).unwrap()).collect();
+        for other in &others {
+            other.start(1_000_000, 0, |_| panic!("it is far off")).unwrap();
+            other.unreference();
+        }
+        for (i, timer) in timers.iter().enumerate() {
+            let (f, behind) = (fired.clone(), timers.get(i + 1..i + 3).map(<[Timer]>::to_vec));
+            let due = Duration::from_nanos((i / 7) as u64);
+            let fire = move |_: &Timer| {
+                f.borrow_mut().push(i);
+                if let (Some(behind), 0) = (&behind, i % 3) {
+                    behind[0].stop();
+                    assert_eq!(behind[1].due_in(), 0);
+                    let f = f.clone();
+                    behind[1].start(0, 0, move |_| f.borrow_mut().push(i + 1_000)).unwrap();
+                }
+            };
+            timer.start_duration(due, Duration::ZERO, fire).unwrap();
+        }
+        work_for(Duration::from_millis(1));
+        finish(&lp);
+        let first = (0..300).step_by(3);
+        let again = first.clone().map(|i| i + 1_000);
+        let expected: Vec<usize> = first.chain(again).collect();
+        assert_eq!(*fired.borrow(), expected, "{far}");
+    }
+}
+
+#[test]
 fn a_repetition_is_set_before_the_callback_and_never_catches_up() {
     let lp = EventLoop::new().unwrap();
     let timer = Timer::new(&lp).unwrap();

@@ -11,6 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use super::chores::Chores;
+use super::closing::Closing;
 use super::halt::HaltFlag;
 use super::metrics::Counters;
 use super::options::{Facilities, Options};
@@ -39,7 +40,7 @@ pub(crate) struct LoopInner {
     pub(crate) check: Queue,
     /// Handles with completed requests to report.
     pub(crate) pending: Queue,
-    pub(crate) closing: Queue,
+    pub(crate) closing: Closing,
     /// Processes whose exit is to be reported after the other descriptors of the batch.
     pub(crate) exits: Queue,
     /// Signal watchers that stay, and those that stop after one signal.
@@ -81,7 +82,7 @@ impl LoopInner {
             prepare: Queue::new(),
             check: Queue::new(),
             pending: Queue::new(),
-            closing: Queue::new(),
+            closing: Closing::default(),
             exits: Queue::new(),
             signals: Queue::new(),
             signals_once: Queue::new(),
@@ -172,8 +173,9 @@ impl LoopInner {
 
     /// The handle has something to report in the pending phase. It stays there until its turn.
     pub(crate) fn enqueue_pending(&self, base: &Base) {
-        // Of a dropped loop nobody would take it off the queue again.
-        if !base.queued.is_linked() && !self.dropped.get() {
+        // What a closing one has to report it will report in `finish_close`; of a dropped loop
+        // nobody would take it off the queue again.
+        if !base.queued.is_linked() && !base.is_closing() && !self.dropped.get() {
             base.hold();
             self.pending.push_back(base);
         }
@@ -181,13 +183,15 @@ impl LoopInner {
 
     /// The handle's close callback is to be called, before that of all closed earlier. The handle
     /// has left every other queue, but for the pending one.
-    pub(crate) fn enqueue_closing(&self, base: &Base) {
+    pub(crate) fn enqueue_closing(&self, node: Rc<dyn Node>) {
+        let base = node.base();
         if base.queued.is_linked() {
             // What it had to report it will report in `finish_close`.
             self.pending.remove(base);
             base.release();
         }
-        self.closing.push_front(base);
+        self.chores.add_queued();
+        self.closing.push(node);
     }
 
     /// Begins to watch a descriptor for a handle; see [`Watchers::add`].
@@ -267,7 +271,11 @@ impl LoopInner {
             node.base().set_closed();
         }
         let hooks = [&self.idle, &self.prepare, &self.check];
-        let others = [&self.pending, &self.closing, &self.exits, &self.signals, &self.signals_once];
+        let others = [&self.pending, &self.exits, &self.signals, &self.signals_once];
+        for node in self.closing.take() {
+            self.handles.remove(node.base());
+            node.base().discard(&node);
+        }
         for queue in hooks.into_iter().chain(others) {
             while let Some(node) = queue.pop_front() {
                 self.handles.remove(node.base());

@@ -4,6 +4,7 @@
 //! `watchers` the descriptors.
 
 mod chores;
+mod closing;
 mod halt;
 mod inner;
 mod keep_alive;
@@ -28,6 +29,7 @@ pub use metrics::Metrics;
 pub use options::{Facilities, Options, Reaping};
 pub(crate) use queue::Queue;
 pub use run::RunMode;
+pub(crate) use timers::TimerKey;
 pub(crate) use watchers::{Target, WatcherKey};
 
 use crate::error::Result;

@@ -112,11 +112,11 @@ fn after_polling(lp: &LoopInner) {
         run_pending(lp);
     }
     walk(lp, &lp.check);
-    if !lp.closing.is_at_rest() {
+    if !lp.closing.is_empty() {
         run_closing(lp);
     }
-    let queues = [&lp.idle, &lp.prepare, &lp.pending, &lp.check, &lp.closing];
-    let queued = queues.into_iter().any(|queue| !queue.is_at_rest());
+    let queues = [&lp.idle, &lp.prepare, &lp.pending, &lp.check];
+    let queued = !lp.closing.is_empty() || queues.into_iter().any(|queue| !queue.is_at_rest());
     let errands = lp.chores.has_errands()
         && (has_errand(lp) || lp.works.has_made_ring() || lp.children.has_to_look());
     lp.chores.settle(queued, errands);
@@ -141,7 +141,7 @@ pub(super) fn timeout(lp: &LoopInner) -> Option<u64> {
     if at_once {
         return Some(0);
     }
-    let timer = lp.timers.borrow().first().map(|(due, _)| due.saturating_sub(lp.now.get()));
+    let timer = lp.timers.borrow().first().map(|due| due.saturating_sub(lp.now.get()));
     let look = if lp.chores.has_errands() { lp.children.look_again_in() } else { None };
     match (timer, look) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -199,25 +199,18 @@ fn run_closing(lp: &LoopInner) {
     while !lp.is_halted()
         && let Some(node) = lp.closing.next()
     {
-        // If this unwinds, the handle is queued still, and the next walk comes back to it.
+        // If this unwinds, the handle is due still, and the next turn comes back to it.
         node.clone().finish_close();
         if lp.is_halted() {
             break;
         }
-        lp.closing.remove(node.base());
+        drop(lp.closing.pop());
         closed(&node);
     }
 }
 
 fn closed(node: &Rc<dyn Node>) {
-    struct Release<'a>(&'a Rc<dyn Node>);
-    impl Drop for Release<'_> {
-        fn drop(&mut self) {
-            self.0.base().release();
-        }
-    }
     // A panic of the callback does not make the handle any less closed.
-    let _released = Release(node);
     let base = node.base();
     base.set_closed();
     if let Some(callback) = base.take_close_callback() {
@@ -231,7 +224,7 @@ fn run_timers(lp: &LoopInner) {
     // One that a callback starts has a later number and waits for the next turn, as in libuv.
     let (now, before) = (lp.now.get(), lp.next_start.get());
     while !lp.is_halted() {
-        let due = lp.timers.borrow().due(now, before);
+        let due = lp.timers.borrow_mut().pop_due(now, before);
         let Some(timer) = due else { break };
         timer.fire();
     }

@@ -1,9 +1,9 @@
 //! What every handle has: its links, its flags, and the rule that says how long the loop keeps it.
 //!
 //! Invariant: a handle holds a reference to itself exactly while the loop has a reason to keep it
-//! (it is active, has requests in flight, or is closing); see [`Base::hold`]. The loop's lists do
-//! not own: a handle leaves the list of all handles when it is dropped, and is on a work queue
-//! only while it is held.
+//! (it is active or has requests in flight); see [`Base::hold`]. The loop's lists do not own, but for
+//! that of the closing: a handle leaves the list of all handles when it is dropped, and is on a
+//! work queue only while it is held.
 //!
 //! That reference is a count without a field of its own. A loop may have very many handles, and
 //! most are idle: what each of them takes is what a server of many connections takes.
@@ -239,10 +239,9 @@ impl Base {
         let Some(node) = node else { return Err(callback) };
         self.put(CLOSING, true);
         self.close_callback.set(callback.map(Box::new));
-        self.hold();
         node.stop();
         self.deactivate();
-        self.lp.inner().enqueue_closing(self);
+        self.lp.inner().enqueue_closing(node.clone());
         node.drop_closures();
         Ok(())
     }

@@ -274,7 +274,7 @@ impl ProcessNode {
     }
 
     fn enqueue(&self) {
-        if !self.base.queued.is_linked() {
+        if !self.base.queued.is_linked() && !self.base.is_closing() {
             self.base.hold();
             self.awaits_report.set(true);
             self.lp().exits.push_back(&self.base);
