@@ -90,6 +90,15 @@ mod modelled {
             self.0.swap(false, Ordering::AcqRel);
         }
 
+        // What is modelled is the list. No model makes a loop, which alone asks for these.
+        pub(in super::super) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            unreachable!("a model has no descriptor")
+        }
+
+        pub(in super::super) fn renew(&self) -> crate::error::Result<()> {
+            unreachable!("a model does not fork")
+        }
+
         pub(in super::super) fn is_rung(&self) -> bool {
             self.0.load(Ordering::Acquire)
         }

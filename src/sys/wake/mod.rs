@@ -120,7 +120,6 @@ impl WakeList {
     }
 
     /// The eventfd, readable while there is something to drain.
-    #[cfg(not(all(loom, test)))]
     pub(crate) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.bell.fd()
     }
@@ -163,7 +162,6 @@ impl WakeList {
 
     /// In a forked child: a new eventfd under the same number, readable at once, because a thread
     /// of the parent may have been between its push and its ring. What is pending stays so.
-    #[cfg(not(all(loom, test)))]
     pub(crate) fn after_fork(&self) -> Result<()> {
         self.0.bell.renew()?;
         self.0.bell.ring();
