@@ -24,6 +24,10 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_MOD, fd, events);
     }
 
+    pub(crate) fn forget(&self, fd: BorrowedFd<'_>) {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0);
+    }
+
     fn control(&self, operation: libc::c_int, fd: BorrowedFd<'_>, events: libc::c_int) {
         let number = fd.as_raw_fd();
         let mut event = libc::epoll_event { events: events as u32, u64: number as u64 };

@@ -20,10 +20,12 @@ pub(crate) enum Who {
     Std,
     Node,
     Floor,
+    /// Bare system calls again, with a pidfd for each child, as those have that wait by readiness.
+    PidfdFloor,
 }
 
 impl Who {
-    pub(crate) const ALL: [Who; 7] = [
+    pub(crate) const ALL: [Who; 8] = [
         Who::Blacklight,
         Who::Libuv,
         Who::Tokio,
@@ -31,6 +33,7 @@ impl Who {
         Who::Std,
         Who::Node,
         Who::Floor,
+        Who::PidfdFloor,
     ];
 
     /// Those that can start a program from here.
@@ -46,6 +49,7 @@ impl Who {
             Who::Std => "std",
             Who::Node => "node",
             Who::Floor => "floor",
+            Who::PidfdFloor => "pidfd floor",
         }
     }
 }

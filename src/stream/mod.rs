@@ -4,6 +4,7 @@
 //! `listen` servers and their connections; `pipe` is the first kind of stream.
 
 mod buf;
+mod descriptor;
 mod ipc;
 mod listen;
 mod node;

@@ -61,7 +61,7 @@ pub(super) fn draw(group: Group, rows: &[&Measured]) -> String {
 fn bar(body: &mut String, y: f64, who: Who, spread: &Spread, scale: f64) {
     let class = match who {
         Who::Blacklight => "ours",
-        Who::Floor => "floor",
+        Who::Floor | Who::PidfdFloor => "floor",
         _ => "other",
     };
     text(body, MARGIN, y + 11.5, class_of_name(who), who.name());

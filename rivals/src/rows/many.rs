@@ -46,11 +46,10 @@ pub(super) fn rows() -> Vec<Row> {
             let mut spawner = starting(who);
             move |_| while_others_live(&mut *spawner)
         });
-        // Ten thousand children take a while; tokio stands for those who wait by pidfds, the floor for
-        // those who wait for one child after the other.
-        if matches!(who, Who::AsyncProcess | Who::Std) {
-            continue;
-        }
+    }
+    // Ten thousand children take a while; tokio stands for those who wait by pidfds, the floor for
+    // those who wait for one child after the other.
+    for who in [Who::Blacklight, Who::Libuv, Who::Tokio, Who::Floor, Who::PidfdFloor] {
         exits = exits.entry(who, move || {
             let mut spawner = starting(who);
             move |units| together(&mut *spawner, units)

@@ -1,11 +1,13 @@
 //! Spawning without a loop: `std::process`, and the system calls.
 
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use super::{Spawner, What};
 use crate::clone::{self, Attributes};
 use crate::floor;
+use crate::poll::{Epoll, check};
 
 /// The standard library's command, which the asynchronous ones are made from.
 pub(super) fn command(what: &What) -> Command {
@@ -71,15 +73,18 @@ impl Floor {
     }
 }
 
+fn spawn(What { program, attributes }: &What) -> i32 {
+    if attributes.none() {
+        floor::vfork_exec(program)
+    } else {
+        clone::spawn(program.c_path(), *attributes, [-1; 3])
+    }
+}
+
 impl Spawner for Floor {
     fn start(&mut self, which: usize, count: usize, mut pids: Option<&mut Vec<i32>>) {
-        let What { program, attributes } = &self.whats[which];
         for _ in 0..count {
-            let pid = if attributes.none() {
-                floor::vfork_exec(program)
-            } else {
-                clone::spawn(program.c_path(), *attributes, [-1; 3])
-            };
+            let pid = spawn(&self.whats[which]);
             if let Some(pids) = &mut pids {
                 pids.push(pid);
             }
@@ -92,9 +97,62 @@ impl Spawner for Floor {
         for pid in self.children.drain(left..) {
             if left == 0 {
                 // SAFETY: no pointer but null.
-                crate::poll::check(unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) });
+                check(unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) });
             } else {
                 floor::wait(pid);
+            }
+        }
+    }
+}
+
+/// What every loop does that waits for its children by readiness, in bare calls.
+pub(super) struct PidfdFloor {
+    whats: Vec<What>,
+    epoll: Epoll,
+    /// Each at the place of its number.
+    children: Vec<Option<OwnedFd>>,
+    alive: usize,
+}
+
+impl PidfdFloor {
+    pub(super) fn new(whats: &[What]) -> PidfdFloor {
+        PidfdFloor { whats: whats.to_vec(), epoll: Epoll::new(), children: Vec::new(), alive: 0 }
+    }
+}
+
+impl Spawner for PidfdFloor {
+    fn start(&mut self, which: usize, count: usize, mut pids: Option<&mut Vec<i32>>) {
+        for _ in 0..count {
+            let pid = spawn(&self.whats[which]);
+            // SAFETY: no pointers; the kernel just made the descriptor for us.
+            let pidfd = unsafe {
+                let number = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+                OwnedFd::from_raw_fd(check(number as libc::c_int))
+            };
+            self.epoll.watch(pidfd.as_fd(), libc::EPOLLIN);
+            let place = pidfd.as_raw_fd() as usize;
+            self.children.resize_with(self.children.len().max(place + 1), || None);
+            self.children[place] = Some(pidfd);
+            self.alive += 1;
+            if let Some(pids) = &mut pids {
+                pids.push(pid);
+            }
+        }
+    }
+
+    fn finish(&mut self, left: usize) {
+        while self.alive > left {
+            let ready: Vec<_> = self.epoll.wait(-1).collect();
+            for (number, _) in ready {
+                let pidfd = self.children[number as usize].take().expect("it is watched");
+                // SAFETY: the structure is written to and outlives the call.
+                unsafe {
+                    let mut info: libc::siginfo_t = std::mem::zeroed();
+                    let id = number as libc::id_t;
+                    check(libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED));
+                }
+                self.epoll.forget(pidfd.as_fd());
+                self.alive -= 1;
             }
         }
     }

@@ -24,7 +24,7 @@ pub(in crate::rows) trait Spawner {
 
 pub(in crate::rows) fn can(who: Who, attributes: Attributes) -> bool {
     match who {
-        Who::Blacklight | Who::Floor => true,
+        Who::Blacklight | Who::Floor | Who::PidfdFloor => true,
         // No way to set the groups by themselves, or not in stable Rust.
         Who::Libuv | Who::Tokio | Who::AsyncProcess | Who::Std => !attributes.groups,
         Who::Node => false,
@@ -39,6 +39,7 @@ pub(in crate::rows) fn spawner(who: Who, whats: &[What]) -> Box<dyn Spawner> {
         Who::AsyncProcess => Box::new(asynchronous::AsyncProcess::new(whats)),
         Who::Std => Box::new(direct::Std::new(whats)),
         Who::Floor => Box::new(direct::Floor::new(whats)),
+        Who::PidfdFloor => Box::new(direct::PidfdFloor::new(whats)),
         Who::Node => unreachable!("it takes part in the rows of messages only"),
     };
     Box::new(Keeping { spawner, _programs: whats.to_vec() })
