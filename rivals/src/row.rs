@@ -141,13 +141,13 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Eleven rounds of one unit, in nanoseconds, unless something else is said.
+    /// Thirty-one rounds of one unit, in nanoseconds, unless something else is said.
     pub(crate) fn new(group: Group, name: impl Into<String>) -> Row {
         Row {
             group,
             name: name.into(),
             unit: Unit::Nanoseconds,
-            rounds: 11,
+            rounds: 31,
             units: 1,
             goals: Vec::new(),
             entries: Vec::new(),

@@ -26,6 +26,7 @@ const BACKLOG: i32 = 512;
 pub(super) fn rows() -> Vec<Row> {
     let row = Row::new(Group::Streams, "accept")
         .units(400)
+        .rounds(101)
         .goal(Goal::Against(Who::Libuv, 0.9))
         .entry(Who::Blacklight, in_blacklight)
         .entry(Who::Libuv, in_libuv)

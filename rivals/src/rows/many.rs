@@ -20,9 +20,11 @@ pub(super) fn rows() -> Vec<Row> {
         .goal(Goal::AtMost(1.10));
     let mut exits = Row::new(Group::Children, "10,000 exits at once, each")
         .units(10_000)
+        .rounds(11)
         .goal(Goal::Against(Who::Floor, 1.0));
     let mut growth = Row::new(Group::Children, "10,000 exits at once against 100, each")
         .unit(Unit::Times)
+        .rounds(11)
         .goal(Goal::AtMost(1.5));
     for who in Who::SPAWNERS {
         descriptors = descriptors.entry(who, move || {

@@ -23,6 +23,7 @@ pub(super) fn rows() -> Vec<Row> {
     let row = Row::new(Group::Memory, "idle TCP connection, being read")
         .unit(Unit::Bytes)
         .units(2_000)
+        .rounds(11)
         .goal(Goal::Against(Who::Libuv, 1.0))
         .entry(Who::Blacklight, || {
             |units| {

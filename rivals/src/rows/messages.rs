@@ -32,6 +32,7 @@ pub(super) fn rows() -> Vec<Row> {
             };
             let mut row = Row::new(Group::Messages, name)
                 .units(count)
+                .rounds(11)
                 .goal(Goal::Against(Who::Node, 0.2))
                 .entry(Who::Blacklight, entry(Messages::ours_with_ours));
             if has_node {
@@ -46,6 +47,7 @@ pub(super) fn rows() -> Vec<Row> {
                     format!("IPC to node, {} {}{bytes}, each", serialization.name(), kind.name());
                 let to_node = Row::new(Group::Messages, name)
                     .units(count)
+                    .rounds(11)
                     .entry(Who::Blacklight, entry(Messages::ours_with_node))
                     .entry(Who::Node, entry(Messages::node_with_node));
                 rows.push(to_node);

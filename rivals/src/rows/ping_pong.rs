@@ -33,7 +33,10 @@ enum Writes {
 
 pub(super) fn rows() -> Vec<Row> {
     let row = |name: &str| {
-        Row::new(Group::Streams, name).units(20_000).goal(Goal::Against(Who::Floor, 1.05))
+        Row::new(Group::Streams, name)
+            .rounds(101)
+            .units(5_000)
+            .goal(Goal::Against(Who::Floor, 1.05))
     };
     let tcp = row("TCP ping-pong, 64 bytes")
         .entry(Who::Blacklight, || tcp_in_blacklight(Writes::AtOnce))

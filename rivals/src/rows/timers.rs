@@ -27,6 +27,7 @@ fn far(i: u64) -> u64 {
 pub(super) fn rows() -> Vec<Row> {
     let million = Row::new(Group::Loop, "one million timers started, fired, closed, each")
         .units(1_000_000)
+        .rounds(11)
         .goal(Goal::Against(Who::Libuv, 0.35))
         .entry(Who::Blacklight, || {
             let lp = EventLoop::with_options(Options::default()).expect("a loop");
