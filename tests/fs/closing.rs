@@ -174,7 +174,14 @@ fn a_cancel_storm_tells_each_request_once() {
         canceled += requests.iter().rev().filter(|request| request.cancel().is_ok()).count();
     }
     finish(&lp);
-    assert_eq!(count.get(), (10_000 - canceled, canceled));
+    let (done, told) = count.get();
+    assert_eq!(done + told, 10_000);
+    if lp.metrics().requests_to_ring == 0 {
+        assert_eq!(told, canceled);
+    } else {
+        // One that the kernel has begun may come to it although it was too late to ask for it.
+        assert!(told >= canceled, "{told} of {canceled}");
+    }
 }
 
 #[test]
