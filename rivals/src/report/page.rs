@@ -75,7 +75,7 @@ fn chapter(page: &mut String, group: Group, rows: &[&Measured]) {
             let _infallible = match compared(row, *who) {
                 Some(ratio) => write!(
                     page,
-                    " {:.2} | {:.2} – {:.2} | {:.2} – {:.2} |",
+                    " {:.3} | {:.3} – {:.3} | {:.3} – {:.3} |",
                     ratio.median, ratio.lower, ratio.upper, ratio.minimum, ratio.maximum
                 ),
                 None => write!(page, " | | |"),
