@@ -21,8 +21,8 @@ const MESSAGES_PER_EVENT: usize = 32;
 /// full calls.
 const BATCHED_PER_EVENT: usize = 4 * MESSAGES_PER_CALL;
 
-/// From one place in a buffer of ours for a batch to the next. Were it a power of two, the beginnings of
-/// all messages would compete for the same few lines of the processor's first cache.
+/// From one place in a buffer of ours for a batch to the next. Were it a power of two, the beginnings
+/// of all messages would compete for the same few lines of the processor's first cache.
 const STRIDE: usize = MESSAGE_SIZE + 192;
 
 /// The largest message there is: an IP datagram's length has 16 bits. libuv suggests as much to

@@ -3,6 +3,9 @@
 //! Timers due (before the first turn of `Default` only) → pending → idle → prepare → poll →
 //! pending again → check → closing → time, timers. Invariant: whatever is being worked off is
 //! taken from the loop's own state one at a time, so that a panic in the middle loses nothing.
+//!
+//! Most turns fetch events and hand them out, and nothing else. What they do not need is kept out of
+//! line (`inline(never)`, `cold`), so that what they do need stays together in the caches.
 
 use std::rc::Rc;
 

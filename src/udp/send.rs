@@ -38,8 +38,8 @@ impl Udp {
     /// Sends a datagram (`uv_udp_send`) and calls `callback` when that is done, or has failed.
     ///
     /// It is tried at once if nothing is queued; else it waits behind what is, and several go out
-    /// with one call, as with [`Udp::try_send_batch`]. The callback is called from `run`, in the order of the sends. A socket that is
-    /// not open is made and bound to a free port.
+    /// with one call, as with [`Udp::try_send_batch`]. The callback is called from `run`, in the order
+    /// of the sends. A socket that is not open is made and bound to a free port.
     ///
     /// # Errors
     /// `EISCONN` for an address when the socket has a peer, `EDESTADDRREQ` for neither, `EINVAL`

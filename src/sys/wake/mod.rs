@@ -35,9 +35,9 @@
 //! afterwards. If the loop's swap took that push, fine. If not, the push came after the swap, which
 //! came after the loop had heard of the ring before, so this ring is news: the eventfd is readable
 //! again, or there is a new edge, which every write makes whatever the count (eventfd(2) wakes its
-//! epoll(7) waiters on each). A count that nobody reads lasts for 2⁶⁴ rings. A push that found the stack occupied
-//! relies on the ring of the one at the bottom, which its sender is about to make if it has not
-//! yet. Because the stack is only ever taken whole there is no ABA problem.
+//! epoll(7) waiters on each). A count that nobody reads lasts for 2⁶⁴ rings. A push that found
+//! the stack occupied relies on the ring of the one at the bottom, which its sender is about to make
+//! if it has not yet. Because the stack is only ever taken whole there is no ABA problem.
 //!
 //! # Alternatives
 //!
