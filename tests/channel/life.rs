@@ -185,6 +185,23 @@ fn callbacks_may_panic_and_the_rest_is_delivered() {
     assert_eq!(text, "\"bye\"\n");
 }
 
+/// Messages are delivered inside the callback of the channel's pipe, which stops reading when
+/// something unwinds through it.
+#[test]
+fn a_channel_reads_on_after_a_callback_that_panicked() {
+    let lp = EventLoop::new().unwrap();
+    let (channel, theirs, heard) = listening(&lp, ChannelOptions::default());
+    std::io::Write::write_all(&mut &theirs, b"1\n").unwrap();
+    channel.on_message(|_, _| panic!("on purpose"));
+    crate::tools::run_panics(&lp, RunMode::Default, "on purpose");
+    let h = heard.clone();
+    channel.on_message(move |_, message| h.add(crate::talk::text(&message.value)));
+    std::io::Write::write_all(&mut &theirs, b"2\n").unwrap();
+    drop(theirs);
+    run(&lp);
+    assert_eq!(heard.get(), ["2", "disconnect"]);
+}
+
 #[test]
 fn callbacks_of_sends_come_in_order_and_exactly_once() {
     let lp = EventLoop::new().unwrap();

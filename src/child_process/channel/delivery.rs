@@ -1,8 +1,10 @@
-//! Delivering what has come: in the check phase of the turn that read it, in order.
+//! Delivering what has come, in order: messages behind the read that brought them, everything else in
+//! the check phase.
 //!
-//! Invariants: one callback at a time, so that one that panics leaves the rest to the next turn; a
-//! message that nobody listens for holds up other messages, but nothing else; the disconnection is
-//! told after the last message, once.
+//! That is when Node delivers them too, and a hook that is started and stopped for each message would
+//! be a tenth of what the message costs. Invariants: one callback at a time, so that one that panics
+//! leaves the rest to the next turn; a message that nobody listens for holds up other messages, but
+//! nothing else; the disconnection is told after the last message, once.
 
 use std::rc::Rc;
 
@@ -42,9 +44,15 @@ impl State {
         self.ended.get() && !self.undecoded.get()
     }
 
-    /// Has the check phase deliver what there is.
+    /// Has the check phase deliver what there is, unless a delivery is under way.
     pub(super) fn deliver_soon(self: &Rc<Self>) {
-        if self.scheduled.get() || !self.is_deliverable() {
+        if !self.delivering.get() && self.is_deliverable() {
+            self.schedule();
+        }
+    }
+
+    fn schedule(self: &Rc<Self>) {
+        if self.scheduled.get() {
             return;
         }
         let lp = self.pipe.event_loop();
@@ -55,13 +63,34 @@ impl State {
         }
         let Some((check, idle)) = &hooks.0 else { return };
         let state = self.clone();
-        let delivering = check.start(move |check| state.deliver(check));
-        // While it reads, the check phase of this very turn is still to come.
-        let woken = self.reading.get() || idle.start(|_| {}).is_ok();
-        self.scheduled.set(delivering.is_ok() && woken);
+        let delivering = check.start(move |_| state.deliver());
+        self.scheduled.set(delivering.is_ok() && idle.start(|_| {}).is_ok());
     }
 
-    fn deliver(self: &Rc<Self>, check: &Check) {
+    /// Ends what [`State::schedule`] has begun.
+    fn unschedule(&self) {
+        if !self.scheduled.replace(false) {
+            return;
+        }
+        if let Some((check, idle)) = &self.hooks.borrow().0 {
+            check.stop();
+            idle.stop();
+        }
+    }
+
+    /// Delivers what a read has brought, inside the callback of the pipe.
+    pub(super) fn deliver_read(self: &Rc<Self>) {
+        let reading_on = OnUnwind::new(|| {
+            // The pipe stops reading for what has unwound through its callback, and begins again
+            // after the delivery that comes next.
+            self.paused.set(true);
+            self.schedule();
+        });
+        self.deliver();
+        reading_on.passed();
+    }
+
+    fn deliver(self: &Rc<Self>) {
         let again = OnUnwind::new(|| {
             // A hook whose closure panicked is over, and so are those that go with it.
             drop(self.hooks.take());
@@ -115,11 +144,7 @@ impl State {
         self.delivering.set(false);
         again.passed();
         outbox::flush(self);
-        check.stop();
-        if let Some((_, idle)) = &self.hooks.borrow().0 {
-            idle.stop();
-        }
-        self.scheduled.set(false);
+        self.unschedule();
         if channel.event_loop().is_halted() && self.undecoded.get() {
             // Whoever halts after each message must not be sent more than it takes.
             incoming::pause(self);

@@ -17,30 +17,12 @@ use crate::{Handle, Read, Stream};
 
 /// What the pipe has to say.
 pub(super) fn take(state: &Rc<State>, read: Read<'_>) {
-    state.reading.set(true);
-    take_in(state, read);
-    state.reading.set(false);
-}
-
-fn take_in(state: &Rc<State>, read: Read<'_>) {
     match read {
         Read::Data(bytes) => {
-            state.heard.set(true);
-            state.bytes_kept.set(state.bytes_kept.get().saturating_add(bytes.len()));
-            if let Ok(descriptor) = state.pipe.accept_descriptor() {
-                decode(state);
-                state.descriptors.borrow_mut().push_back(descriptor);
-            }
-            while let Ok(descriptor) = state.pipe.accept_descriptor() {
-                state.descriptors.borrow_mut().push_back(descriptor);
-            }
-            state.decoder.borrow_mut().feed(bytes);
-            state.undecoded.set(true);
-            if state.descriptors.borrow().is_empty() {
-                state.deliver_soon();
-            } else {
-                decode(state);
-            }
+            // What is filed meanwhile is delivered right behind.
+            state.delivering.set(true);
+            take_in(state, bytes);
+            state.deliver_read();
         }
         Read::Eof => {
             decode(state);
@@ -56,6 +38,23 @@ fn take_in(state: &Rc<State>, read: Read<'_>) {
             decode(state);
             state.fail(ChannelError::Io(error));
         }
+    }
+}
+
+fn take_in(state: &Rc<State>, bytes: &[u8]) {
+    state.heard.set(true);
+    state.bytes_kept.set(state.bytes_kept.get().saturating_add(bytes.len()));
+    if let Ok(descriptor) = state.pipe.accept_descriptor() {
+        decode(state);
+        state.descriptors.borrow_mut().push_back(descriptor);
+    }
+    while let Ok(descriptor) = state.pipe.accept_descriptor() {
+        state.descriptors.borrow_mut().push_back(descriptor);
+    }
+    state.decoder.borrow_mut().feed(bytes);
+    state.undecoded.set(true);
+    if !state.descriptors.borrow().is_empty() {
+        decode(state);
     }
 }
 

@@ -119,9 +119,8 @@ pub(crate) struct State {
     pub(super) hooks: RefCell<Hooks>,
     /// A delivery will come by itself.
     pub(super) scheduled: Cell<bool>,
+    /// A delivery is under way: what is filed is part of it, what is written waits for its end.
     pub(super) delivering: Cell<bool>,
-    /// Inside the pipe's read callback.
-    pub(super) reading: Cell<bool>,
     /// Called once everything that was sent before the other side's end has been delivered.
     pub(super) after_all: Cell<Option<Box<dyn FnOnce()>>>,
 }
@@ -154,7 +153,6 @@ impl State {
             hooks: RefCell::default(),
             scheduled: Cell::new(false),
             delivering: Cell::new(false),
-            reading: Cell::new(false),
             after_all: Cell::new(None),
         });
         Ok(state)
