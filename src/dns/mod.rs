@@ -192,7 +192,7 @@ pub fn getnameinfo(address: SocketAddr, flags: NameFlags) -> Operation<Result<Na
 }
 
 /// A cancelled look-up says so in libuv's own words for the resolver.
-fn operation<T: 'static>(
+fn operation<T: Send + 'static>(
     call: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Operation<Result<T>> {
     Operation::new(|go| match go {

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitflags::bitflags;
 
-use super::stat::{FileTime, Stat, times};
+use super::stat::{self, FileTime, Stat, times};
 use crate::error::{Error, Result};
 use crate::event_loop::Facilities;
 use crate::sys::fd;
 use crate::sys::file::{self, Descriptor};
 use crate::sys::io_uring::Submission;
-use crate::sys::statx::{StatRoom, Whom};
+use crate::sys::statx::Whom;
 use crate::work::{Go, Operation};
 
 bitflags! {
@@ -79,7 +79,7 @@ bitflags! {
 /// What open(2) says: `ENOENT`, `EACCES`, `EEXIST`, `EISDIR`, `EMFILE`, and more.
 pub fn open(path: impl AsRef<Path>, flags: OpenFlags, mode: u32) -> Operation<Result<File>> {
     let flags = flags.bits();
-    let submission = |path: &CStr| Submission::open(path, flags, mode);
+    let submission = move |path: &CStr| Submission::open(path, flags, mode);
     Operation::on_path_or_ring(path, submission, move |path, done, _| match done {
         Some(number) => Ok(File::new(Descriptor::of_kernel(number))),
         None => fd::open(&path, flags, mode).map(File::from),
@@ -176,7 +176,7 @@ impl File {
     }
 
     /// An operation with a share in the descriptor.
-    fn operation<T: 'static>(
+    fn operation<T: Send + 'static>(
         &self,
         call: impl FnOnce(RawFd, Facilities) -> Result<T> + Send + 'static,
     ) -> Operation<Result<T>> {
@@ -189,17 +189,18 @@ impl File {
     /// As [`File::operation`], one that the kernel may do by itself.
     fn plain(
         &self,
-        submission: impl FnOnce(RawFd) -> Option<Submission>,
+        submission: fn(RawFd) -> Option<Submission>,
         call: fn(RawFd) -> Result<()>,
     ) -> Operation<Result<()>> {
         match self.share() {
-            Ok(share) => {
-                let submission = submission(share.number());
-                Operation::call_or_ring(submission, move |done, _| match done {
+            Ok(share) => Operation::call_or_ring(
+                share,
+                move |share| submission(share.number()),
+                move |share, done, _| match done {
                     Some(_) => Ok(()),
                     None => call(share.number()),
-                })
-            }
+                },
+            ),
             Err(error) => Operation::refuse(error),
         }
     }
@@ -209,16 +210,10 @@ impl File {
     /// # Errors
     /// `EBADF` for a file that is closed.
     pub fn stat(&self) -> Operation<Result<Stat>> {
-        let share = match self.share() {
-            Ok(share) => share,
-            Err(error) => return Operation::refuse(error),
-        };
-        let mut room = StatRoom::new();
-        let submission = Submission::stat(Whom::Open(share.number()), &mut room);
-        Operation::call_or_ring(submission, move |done, may| match done {
-            Some(_) => Ok(Stat::from_statx(room.facts())),
-            None => Stat::of(Whom::Open(share.number()), may),
-        })
+        match self.share() {
+            Ok(share) => stat::operation(share, |share| Whom::Open(share.number())),
+            Err(error) => Operation::refuse(error),
+        }
     }
 
     /// Returns when all that was written is on the disk (`uv_fs_fsync`).
@@ -286,7 +281,13 @@ impl File {
         // With the ring until it answers, and with nobody else.
         let taken = Arc::new(Mutex::new(None));
         let with_ring = taken.clone();
-        Operation::later(move |go, answer| {
+        let submission = move || {
+            let sole = Sole::take(&in_ring)?;
+            let submission = Submission::close(sole.0.number());
+            *lock(&with_ring) = Some(sole);
+            submission
+        };
+        Operation::later(submission, move |go, answer| {
             let share = match go {
                 Go::Run(_) => file.lock().take().ok_or(Error::EBADF),
                 Go::Fail(error) => Err(error),
@@ -299,12 +300,6 @@ impl File {
                 Ok(share) => share.close_at_end(answer),
                 Err(error) => answer(Err(error)),
             }
-        })
-        .through_ring_if(move || {
-            let sole = Sole::take(&in_ring)?;
-            let submission = Submission::close(sole.0.number());
-            *lock(&with_ring) = Some(sole);
-            submission
         })
         .refused_by(closed)
     }

@@ -108,7 +108,7 @@ pub fn unlink(path: impl AsRef<Path>) -> Operation<Result<()>> {
 pub fn mkdir(path: impl AsRef<Path>, mode: u32) -> Operation<Result<()>> {
     Operation::plain(
         path,
-        |path| Submission::make_directory(path, mode),
+        move |path| Submission::make_directory(path, mode),
         move |path| file::make_directory(path, mode),
     )
 }
@@ -147,7 +147,7 @@ pub fn realpath(path: impl AsRef<Path>) -> Operation<Result<PathBuf>> {
 /// mkdir(2) says.
 pub fn mkdtemp(template: impl AsRef<Path>) -> Operation<Result<PathBuf>> {
     Operation::on_path(template, |template, _| {
-        file::make_temporary_directory(template).map(path_buf)
+        file::make_temporary_directory(template.to_owned()).map(path_buf)
     })
 }
 
@@ -159,7 +159,7 @@ pub fn mkdtemp(template: impl AsRef<Path>) -> Operation<Result<PathBuf>> {
 /// open(2) says.
 pub fn mkstemp(template: impl AsRef<Path>) -> Operation<Result<(File, PathBuf)>> {
     Operation::on_path(template, |template, _| {
-        let (fd, name) = file::make_temporary_file(template)?;
+        let (fd, name) = file::make_temporary_file(template.to_owned())?;
         Ok((File::from(fd), path_buf(name)))
     })
 }

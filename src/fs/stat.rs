@@ -1,10 +1,9 @@
 //! The facts about files and file systems: [`Stat`] and [`FileSystemStat`].
 
-use std::ffi::CStr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::c_path::c_path;
+use super::c_path::CPath;
 use crate::error::Result;
 use crate::event_loop::Facilities;
 use crate::sys::file::Times;
@@ -249,17 +248,27 @@ impl Stat {
     }
 }
 
-fn operation(path: &Path, whom: fn(&CStr) -> Whom<'_>) -> Operation<Result<Stat>> {
-    let path = match c_path(path) {
-        Ok(path) => path,
-        Err(error) => return Operation::refuse(error),
+/// Asks about `what`, which names itself; the room is there only for the kernel to answer into.
+pub(super) fn operation<S: Send + 'static>(
+    what: S,
+    whom: fn(&S) -> Whom<'_>,
+) -> Operation<Result<Stat>> {
+    let submission = move |(what, room): &mut (S, Option<StatRoom>)| {
+        Submission::stat(whom(what), room.get_or_insert_with(StatRoom::new))
     };
-    let mut room = StatRoom::new();
-    let submission = Submission::stat(whom(&path), &mut room);
-    Operation::call_or_ring(submission, move |done, may| match done {
-        Some(_) => Ok(Stat::from_statx(room.facts())),
-        None => Stat::of(whom(&path), may),
+    Operation::call_or_ring((what, None), submission, move |(what, room), done, may| {
+        match (done, room) {
+            (Some(_), Some(room)) => Ok(Stat::from_statx(room.facts())),
+            _ => Stat::of(whom(&what), may),
+        }
     })
+}
+
+fn on_path(path: &Path, whom: fn(&CPath) -> Whom<'_>) -> Operation<Result<Stat>> {
+    match CPath::new(path) {
+        Ok(path) => operation(path, whom),
+        Err(error) => Operation::refuse(error),
+    }
 }
 
 /// The facts about what a path leads to (`uv_fs_stat`).
@@ -274,7 +283,7 @@ fn operation(path: &Path, whom: fn(&CStr) -> Whom<'_>) -> Operation<Result<Stat>
 /// # Errors
 /// What stat(2) says: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`.
 pub fn stat(path: impl AsRef<Path>) -> Operation<Result<Stat>> {
-    operation(path.as_ref(), |path| Whom::Path(path))
+    on_path(path.as_ref(), |path| Whom::Path(path))
 }
 
 /// The facts about what a path names; if that is a symbolic link, about the link (`uv_fs_lstat`).
@@ -282,7 +291,7 @@ pub fn stat(path: impl AsRef<Path>) -> Operation<Result<Stat>> {
 /// # Errors
 /// As [`stat`].
 pub fn lstat(path: impl AsRef<Path>) -> Operation<Result<Stat>> {
-    operation(path.as_ref(), |path| Whom::Link(path))
+    on_path(path.as_ref(), |path| Whom::Link(path))
 }
 
 /// The facts about a file system (`uv_statfs_t`).

@@ -3,13 +3,14 @@
 //! Invariant: a buffer goes with its operation and comes back with its end, whatever that is.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use super::buffer::{Bytes, BytesMut, Transferred};
 use super::file::File;
 use crate::error::{Error, Result};
 use crate::event_loop::Facilities;
 use crate::sys::copy::{self, slice};
-use crate::sys::file::{self, At};
+use crate::sys::file::{self, At, Descriptor};
 use crate::sys::io_uring::Submission;
 use crate::work::{Go, Operation};
 
@@ -84,37 +85,34 @@ impl File {
         &self,
         buffer: B,
         offset: Option<u64>,
-        submission: impl FnOnce(RawFd, &mut B, At) -> Option<Submission>,
+        submission: impl Fn(RawFd, &mut B, At) -> Option<Submission> + Send + 'static,
         call: impl FnOnce(RawFd, &mut B, At) -> Result<usize> + Send + 'static,
     ) -> Operation<Transferred<B>> {
-        let share = self.share();
         let at = match offset.map(i64::try_from) {
             None => Ok(At::Current),
             Some(Ok(offset)) => Ok(At::Offset(offset)),
             Some(Err(_)) => Err(Error::EINVAL),
         };
-        let refused = share.as_ref().err().or(at.as_ref().err()).copied();
-        let mut buffer = buffer;
-        let submission = match (&share, &at) {
-            (Ok(share), Ok(at)) if share.suits_ring(*at) => {
-                submission(share.number(), &mut buffer, *at)
-            }
-            _ => None,
-        };
-        Operation::new(move |go| {
-            let result = match (go, share, at) {
-                (Go::Ended(answer), ..) => answer.map(|n| n as usize),
-                (Go::Run(_), Ok(share), Ok(at)) => call(share.number(), &mut buffer, at),
-                (Go::Fail(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error),
+        let target = self.share().and_then(|share| at.map(|at| (share, at)));
+        let refused = target.as_ref().err().copied();
+        let submission =
+            move |(target, buffer): &mut (Result<(Arc<Descriptor>, At)>, B)| match target {
+                Ok((share, at)) if share.suits_ring(*at) => submission(share.number(), buffer, *at),
+                _ => None,
+            };
+        Operation::through_ring((target, buffer), submission, |(target, mut buffer), go| {
+            let result = match (go, target) {
+                (Go::Ended(answer), _) => answer.map(|n| n as usize),
+                (Go::Run(_), Ok((share, at))) => call(share.number(), &mut buffer, at),
+                (Go::Fail(error), _) | (_, Err(error)) => Err(error),
             };
             Transferred::new(result, buffer)
         })
-        .through_ring(submission)
         .refused_by(refused)
     }
 }
 
-impl<T> Operation<T> {
+impl<T: Send + 'static> Operation<T> {
     /// As [`Operation::refused_by`], unless it is refused for another reason.
     fn or_refused_by(self, error: Option<Error>) -> Operation<T> {
         match error {

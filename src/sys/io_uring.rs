@@ -131,14 +131,8 @@ const CODES: [u8; 12] = [
 /// What is done with the kernel's answer.
 type Finish = Box<dyn FnOnce(Result<i32>) + Send>;
 
-struct InFlight {
-    request: usize,
-    finish: Finish,
-}
-
-/// An operation that has ended: whose it was, its closure, and the answer.
+/// An operation that has ended: its closure, and the answer.
 pub(crate) struct Ended {
-    pub(crate) request: usize,
     pub(crate) finish: Finish,
     pub(crate) result: Result<i32>,
 }
@@ -146,7 +140,7 @@ pub(crate) struct Ended {
 /// A loop's ring.
 pub(crate) struct Ring {
     ring: IoUring,
-    in_flight: Slab<InFlight>,
+    in_flight: Slab<Finish>,
     ended: VecDeque<Ended>,
     /// Pushed and not handed over.
     unflushed: bool,
@@ -177,13 +171,8 @@ impl Ring {
     }
 
     /// Takes an operation over; `finish` owns the memory that it points to. There is room.
-    pub(crate) fn push(
-        &mut self,
-        submission: &Submission,
-        request: usize,
-        finish: Finish,
-    ) -> usize {
-        let token = self.in_flight.insert(InFlight { request, finish });
+    pub(crate) fn push(&mut self, submission: &Submission, finish: Finish) -> usize {
+        let token = self.in_flight.insert(finish);
         self.put(submission.0.clone().user_data(token as u64));
         token
     }
@@ -234,12 +223,9 @@ impl Ring {
                     canceled.map(|token| token as u64 | CANCEL) == Some(data) && code == 0;
                 continue;
             }
-            let Some(InFlight { request, finish }) = self.in_flight.try_remove(data as usize)
-            else {
-                continue;
-            };
+            let Some(finish) = self.in_flight.try_remove(data as usize) else { continue };
             let result = if code < 0 { Err(Error::from_errno(-code)) } else { Ok(code) };
-            self.ended.push_back(Ended { request, finish, result });
+            self.ended.push_back(Ended { finish, result });
         }
         was_in_time
     }
@@ -280,7 +266,7 @@ impl Ring {
             self.cancel(token);
         }
         loop {
-            while let Some(Ended { finish, result, .. }) = self.next_ended() {
+            while let Some(Ended { finish, result }) = self.next_ended() {
                 finish(result);
             }
             if self.in_flight.is_empty() {

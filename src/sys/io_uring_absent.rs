@@ -39,7 +39,6 @@ none! {
 type Finish = Box<dyn FnOnce(Result<i32>) + Send>;
 
 pub(crate) struct Ended {
-    pub(crate) request: usize,
     pub(crate) finish: Finish,
     pub(crate) result: Result<i32>,
 }
@@ -60,7 +59,7 @@ impl Ring {
         match self.0 {}
     }
 
-    pub(crate) fn push(&mut self, submission: &Submission, _: usize, _: Finish) -> usize {
+    pub(crate) fn push(&mut self, submission: &Submission, _: Finish) -> usize {
         match submission.0 {}
     }
 

@@ -5,23 +5,27 @@
 //! completed exactly once on its loop's thread, with what its work came to or with `ECANCELED`, unless
 //! the loop is dropped first.
 
+mod mailbox;
 mod operation;
 mod pool;
 mod queue;
 mod request;
 mod requests;
 mod statistics;
+mod task;
+mod threads;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub(crate) use operation::Go;
 pub use operation::Operation;
 pub use pool::{ThreadPool, ThreadPoolBuilder};
 pub use request::{Request, RequestKind};
 pub(crate) use requests::Requests;
-use requests::{Answer, submit};
+use requests::submit;
 pub use statistics::{ClassStatistics, PoolStatistics};
+pub(crate) use task::Go;
+use task::{Now, Work};
 
 use crate::error::{Error, Result};
 use crate::event_loop::LoopRef;
@@ -49,13 +53,6 @@ impl WorkClass {
             WorkClass::Slow => 2,
         }
     }
-}
-
-/// Whether a job that leaves the queue is to be done, or only to say that it was not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    Run,
-    Cancel,
 }
 
 /// Why [`LoopRef::queue_work`] has no result.
@@ -108,14 +105,13 @@ impl LoopRef {
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(Result<T, WorkError>) + 'static,
     ) -> Result<Request> {
-        let work = move |turn, answer: Answer<_>| {
-            answer(match turn {
-                Turn::Cancel => Err(WorkError::Canceled),
-                Turn::Run => catch_unwind(AssertUnwindSafe(work))
-                    .map_err(|payload| WorkError::Panicked(WorkerPanic::new(payload))),
-            });
+        let call = |work: _, go: Go| match go {
+            Go::Run(_) => catch_unwind(AssertUnwindSafe(work))
+                .map_err(|payload| WorkError::Panicked(WorkerPanic::new(payload))),
+            Go::Fail(_) | Go::Ended(_) => Err(WorkError::Canceled),
         };
-        submit(self, RequestKind::Work, WorkClass::User, work, done)
+        let block = Box::new(Now::Work(Work { state: work, submission: (), call }));
+        submit(self, RequestKind::Work, WorkClass::User, block, done)
     }
 
     /// The pool that works for this loop: that of its options, else [`ThreadPool::global`].

@@ -5,40 +5,15 @@
 //! a share in a file) comes back, or ends, also when it is cancelled.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
+use super::WorkClass;
 use super::request::{Request, RequestKind};
-use super::requests::{Answer, submit, submit_to_ring};
-use super::{Turn, WorkClass};
+use super::requests::{submit, submit_to_ring};
+use super::task::{Answer, Go, Later, Now, Task, Work};
 use crate::error::{Error, Result};
 use crate::event_loop::{Facilities, LoopRef, Options};
 use crate::sys::io_uring::Submission;
-
-/// What is to happen with an operation.
-pub(crate) enum Go {
-    /// It is to be done, with these facilities of the kernel.
-    Run(Facilities),
-    /// It cannot be, or is not to be done any more.
-    Fail(Error),
-    /// The kernel has done it, and answers; only for what was given to it by
-    /// [`Operation::through_ring`].
-    Ended(Result<i32>),
-}
-
-/// How an operation goes through the ring.
-enum Ringed {
-    No,
-    Ready(Submission),
-    /// Is found out when it is started.
-    AtStart(Box<dyn FnOnce() -> Option<Submission> + Send>),
-}
-
-enum Work<T> {
-    /// Has its result when it returns.
-    Now(Box<dyn FnOnce(Go) -> T + Send>),
-    /// Answers when others have done their part.
-    Later(Box<dyn FnOnce(Go, Answer<T>) + Send>),
-}
 
 /// Something to be done, described and not yet begun; `T` is what comes of it, a [`Result`] for
 /// most. Made by the functions of [`fs`](crate::fs) and the methods of its types, of
@@ -48,43 +23,34 @@ pub struct Operation<T> {
     kind: RequestKind,
     class: WorkClass,
     refused: Option<Error>,
-    work: Work<T>,
-    ringed: Ringed,
+    task: Box<dyn Task<T>>,
 }
 
-impl<T> Operation<T> {
-    fn with(work: Work<T>) -> Operation<T> {
-        Operation {
-            kind: RequestKind::Fs,
-            class: WorkClass::File,
-            refused: None,
-            work,
-            ringed: Ringed::No,
-        }
+impl<T: Send + 'static> Operation<T> {
+    fn with(task: Box<dyn Task<T>>) -> Operation<T> {
+        Operation { kind: RequestKind::Fs, class: WorkClass::File, refused: None, task }
     }
 
     pub(crate) fn new(work: impl FnOnce(Go) -> T + Send + 'static) -> Operation<T> {
-        Operation::with(Work::Now(Box::new(work)))
+        Operation::through_ring((), |()| None, move |(), go| work(go))
     }
 
-    pub(crate) fn later(work: impl FnOnce(Go, Answer<T>) + Send + 'static) -> Operation<T> {
-        Operation::with(Work::Later(Box::new(work)))
-    }
-
-    /// An operation that the kernel can do by itself. What the submission points to belongs to the
-    /// operation's closure.
-    pub(crate) fn through_ring(mut self, submission: Option<Submission>) -> Operation<T> {
-        self.ringed = submission.map_or(Ringed::No, Ringed::Ready);
-        self
-    }
-
-    /// As [`Operation::through_ring`], to be found out when it is started.
-    pub(crate) fn through_ring_if(
-        mut self,
-        submission: impl FnOnce() -> Option<Submission> + Send + 'static,
+    /// An operation that the kernel may do by itself, if `submission` says how. What that points to
+    /// is in `state`, which does not move in between.
+    pub(crate) fn through_ring<S: Send + 'static>(
+        state: S,
+        submission: impl FnMut(&mut S) -> Option<Submission> + Send + 'static,
+        call: impl FnOnce(S, Go) -> T + Send + 'static,
     ) -> Operation<T> {
-        self.ringed = Ringed::AtStart(Box::new(submission));
-        self
+        Operation::with(Box::new(Now::Work(Work { state, submission, call })))
+    }
+
+    /// An operation that answers when others have done their part.
+    pub(crate) fn later(
+        submission: impl FnMut() -> Option<Submission> + Send + 'static,
+        work: impl FnOnce(Go, Answer<T>) + Send + 'static,
+    ) -> Operation<T> {
+        Operation::with(Box::new(Later::new(submission, work)))
     }
 
     /// An operation that is not one on files.
@@ -103,18 +69,11 @@ impl<T> Operation<T> {
     ///
     /// Which facilities of the kernel are used is for
     /// [the environment](crate::Options::from_env) to say.
-    pub fn run(self) -> T
-    where
-        T: Send + 'static,
-    {
-        let go = match self.refused {
+    pub fn run(self) -> T {
+        self.task.run(match self.refused {
             Some(error) => Go::Fail(error),
             None => Go::Run(facilities_of_process()),
-        };
-        match self.work {
-            Work::Now(work) => work(go),
-            Work::Later(work) => wait_for(|answer| work(go, answer)),
-        }
+        })
     }
 
     /// Has a thread of the loop's pool do it; `done` is called on the loop with what came of it,
@@ -124,40 +83,18 @@ impl<T> Operation<T> {
     /// `EINVAL` for a path or name with a NUL in it, and when the loop has been dropped; `EBADF` for
     /// a file that has been closed; `ESTALE` in a forked child; `EAGAIN` when not even one thread can be
     /// had; `EMFILE`, `ENFILE` or `ENOMEM` from eventfd(2). After an error `done` is not called.
-    pub fn start(self, lp: &LoopRef, done: impl FnOnce(T) + 'static) -> Result<Request>
-    where
-        T: Send + 'static,
-    {
+    pub fn start(self, lp: &LoopRef, done: impl FnOnce(T) + 'static) -> Result<Request> {
         if let Some(error) = self.refused {
             return Err(error);
         }
-        let (inner, work) = (lp.inner(), self.work);
+        let (inner, mut task) = (lp.inner(), self.task);
         inner.usable()?;
-        let submission = match self.ringed {
-            Ringed::No => None,
-            _ if !inner.works.has_ring(inner) => None,
-            Ringed::Ready(submission) => Some(submission),
-            Ringed::AtStart(submission) => submission(),
-        };
-        if let Some(submission) = submission {
-            let finish = move |code, answer: Answer<T>| match work {
-                Work::Now(work) => answer(work(Go::Ended(code))),
-                Work::Later(work) => work(Go::Ended(code), answer),
-            };
-            return Ok(submit_to_ring(lp, self.kind, &submission, finish, done));
+        if inner.works.has_ring(inner)
+            && let Some(submission) = task.submission()
+        {
+            return Ok(submit_to_ring(lp, self.kind, &submission, task, done));
         }
-        let facilities = inner.options.facilities;
-        let work = move |turn, answer: Answer<T>| {
-            let go = match turn {
-                Turn::Run => Go::Run(facilities),
-                Turn::Cancel => Go::Fail(Error::ECANCELED),
-            };
-            match work {
-                Work::Now(work) => answer(work(go)),
-                Work::Later(work) => work(go, answer),
-            }
-        };
-        submit(lp, self.kind, self.class, work, done)
+        submit(lp, self.kind, self.class, task, done)
     }
 }
 
@@ -167,24 +104,7 @@ impl<T> fmt::Debug for Operation<T> {
     }
 }
 
-/// Waits on this thread for an answer that another may give.
-fn wait_for<T: Send + 'static>(begin: impl FnOnce(Answer<T>)) -> T {
-    let cell = Arc::new((Mutex::new(None), Condvar::new()));
-    let with_answer = cell.clone();
-    begin(Box::new(move |result| {
-        *with_answer.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        with_answer.1.notify_one();
-    }));
-    let mut result = cell.0.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        if let Some(result) = result.take() {
-            return result;
-        }
-        result = cell.1.wait(result).unwrap_or_else(PoisonError::into_inner);
-    }
-}
-
-impl<T: 'static> Operation<Result<T>> {
+impl<T: Send + 'static> Operation<Result<T>> {
     /// An operation that is one function of the kernel's facilities.
     pub(crate) fn call(call: impl FnOnce(Facilities) -> Result<T> + Send + 'static) -> Self {
         Operation::new(move |go| match go {
@@ -194,18 +114,18 @@ impl<T: 'static> Operation<Result<T>> {
         })
     }
 
-    /// An operation that the kernel may do by itself; `call` does it, or with the
-    /// kernel's answer only makes the result of that.
-    pub(crate) fn call_or_ring(
-        submission: Option<Submission>,
-        call: impl FnOnce(Option<i32>, Facilities) -> Result<T> + Send + 'static,
+    /// As [`Operation::through_ring`]; `call` does it, or with the kernel's answer only makes the
+    /// result of that.
+    pub(crate) fn call_or_ring<S: Send + 'static>(
+        state: S,
+        submission: impl FnMut(&mut S) -> Option<Submission> + Send + 'static,
+        call: impl FnOnce(S, Option<i32>, Facilities) -> Result<T> + Send + 'static,
     ) -> Self {
-        Operation::new(move |go| match go {
-            Go::Run(facilities) => call(None, facilities),
+        Operation::through_ring(state, submission, move |state, go| match go {
+            Go::Run(facilities) => call(state, None, facilities),
             Go::Fail(error) => Err(error),
-            Go::Ended(answer) => call(Some(answer?), Facilities::empty()),
+            Go::Ended(answer) => call(state, Some(answer?), Facilities::empty()),
         })
-        .through_ring(submission)
     }
 
     /// An operation that cannot be begun.

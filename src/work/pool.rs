@@ -1,20 +1,19 @@
-//! The threads of a pool, and the pool as users hold it.
+//! A pool as users hold it, and how it is made.
 //!
-//! Invariants: no code of the user's runs, and none of it is dropped, under the pool's lock. A
-//! thread refers to what it shares with the pool, not to the pool: threads end when the last
-//! reference to their pool goes. In a forked child a pool of the parent's touches nothing: another
-//! thread may have held its lock.
+//! Invariants: the threads end when the last reference to their pool goes. In a forked child a pool
+//! of the parent's touches nothing: another thread may have held its lock.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use super::queue::{Job, JobId, Queue};
+use super::WorkClass;
+use super::mailbox::Job;
+use super::queue::JobId;
 use super::statistics::PoolStatistics;
-use super::{Turn, WorkClass};
+use super::threads::Shared;
 use crate::error::{Error, Result};
 use crate::sys::per_process::PerProcess;
-use crate::sys::{fork_mark, sigmask, time};
+use crate::sys::{fork_mark, time};
 
 /// Threads of a pool unless something else is asked for (libuv's number).
 const THREADS: usize = 4;
@@ -41,10 +40,10 @@ const STACK: usize = 8 << 20;
 #[derive(Debug, Clone)]
 #[must_use = "it does nothing until `build`"]
 pub struct ThreadPoolBuilder {
-    threads: usize,
-    name: String,
-    stack_size: usize,
-    reserve: bool,
+    pub(super) threads: usize,
+    pub(super) name: String,
+    pub(super) stack_size: usize,
+    pub(super) reserve: bool,
 }
 
 impl Default for ThreadPoolBuilder {
@@ -97,44 +96,8 @@ impl ThreadPoolBuilder {
             return Err(Error::EINVAL);
         }
         let mark = fork_mark::current()?;
-        let state = Mutex::new(State {
-            queue: Queue::new(self.threads),
-            reserve: Reserve::None,
-            closing: false,
-        });
-        let (more, for_reserve) = (Condvar::new(), Condvar::new());
-        Ok(ThreadPool(Arc::new(Owner(Arc::new(Shared {
-            settings: self,
-            mark,
-            state,
-            more,
-            for_reserve,
-        })))))
+        Ok(ThreadPool(Arc::new(Owner(Arc::new(Shared::new(self, mark))))))
     }
-}
-
-/// The thread in reserve for files.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reserve {
-    None,
-    Waiting,
-    Working,
-}
-
-struct State {
-    queue: Queue,
-    reserve: Reserve,
-    closing: bool,
-}
-
-/// What the threads and the pool share.
-struct Shared {
-    settings: ThreadPoolBuilder,
-    mark: u32,
-    state: Mutex<State>,
-    /// Wakes the pool's threads, and the one in reserve.
-    more: Condvar,
-    for_reserve: Condvar,
 }
 
 /// A pool of threads that loops give work to; cloning gives another reference.
@@ -209,21 +172,18 @@ impl ThreadPool {
         &self.0.0
     }
 
-    /// Queues a job. The error is that of starting a thread when there is none yet.
-    pub(super) fn push(&self, class: WorkClass, job: Job) -> Result<JobId> {
+    /// Queues a job. The error, with which the job comes back, is that of starting a thread when
+    /// there is none yet.
+    pub(super) fn push(
+        &self,
+        class: WorkClass,
+        job: Job,
+    ) -> std::result::Result<JobId, (Error, Job)> {
         let shared = self.shared();
         if !shared.is_ours() {
-            return Err(fork_mark::STALE);
+            return Err((fork_mark::STALE, job));
         }
-        let mut state = shared.lock();
-        let id = state.queue.push(class, job, time::monotonic());
-        if let Err(error) = shared.call_threads(&mut state) {
-            let job = state.queue.remove(id);
-            drop(state);
-            drop(job);
-            return Err(error);
-        }
-        Ok(id)
+        shared.push(class, job, time::monotonic())
     }
 
     /// Takes a job back; `None` when a thread has it, or has done it.
@@ -254,122 +214,7 @@ impl Drop for Owner {
             return;
         }
         // What waits belongs to loops that are gone.
-        let rest = {
-            let mut state = self.0.lock();
-            state.closing = true;
-            state.queue.clear()
-        };
-        drop(rest);
-        self.0.more.notify_all();
-        self.0.for_reserve.notify_all();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_ours(&self) -> bool {
-        fork_mark::is_current(self.mark)
-    }
-
-    /// Sees to it that a thread comes for what has been queued.
-    fn call_threads(self: &Arc<Self>, state: &mut State) -> Result<()> {
-        if state.queue.wants_thread() {
-            match self.start(Shared::work) {
-                Ok(()) => {
-                    state.queue.threads += 1;
-                    state.queue.free += 1;
-                }
-                // The threads that there are will have to do.
-                Err(error) if state.queue.threads == 0 => return Err(error),
-                Err(_) => {}
-            }
-        }
-        if state.queue.free > 0 {
-            self.more.notify_one();
-        }
-        self.call_reserve(state);
-        Ok(())
-    }
-
-    fn call_reserve(self: &Arc<Self>, state: &mut State) {
-        if !self.settings.reserve || !state.queue.wants_reserve() {
-            return;
-        }
-        match state.reserve {
-            // If it cannot be had now, the next occasion will ask again.
-            Reserve::None if self.start(Shared::work_in_reserve).is_ok() => {
-                state.reserve = Reserve::Waiting;
-            }
-            Reserve::Waiting => self.for_reserve.notify_one(),
-            Reserve::None | Reserve::Working => {}
-        }
-    }
-
-    fn start(self: &Arc<Self>, body: fn(&Arc<Shared>)) -> Result<()> {
-        let shared = self.clone();
-        let builder = std::thread::Builder::new()
-            .name(self.settings.name.clone())
-            .stack_size(self.settings.stack_size);
-        let thread = builder.spawn(move || {
-            sigmask::block_all_in_this_thread();
-            body(&shared);
-        });
-        thread.map(drop).map_err(Error::from)
-    }
-
-    /// One of the pool's threads.
-    fn work(self: &Arc<Self>) {
-        let mut state = self.lock();
-        loop {
-            if let Some((class, job)) = state.queue.take(time::monotonic()) {
-                state.queue.free -= 1;
-                if class != WorkClass::File {
-                    self.call_reserve(&mut state);
-                }
-                drop(state);
-                run(job);
-                state = self.lock();
-                state.queue.end(class);
-                state.queue.free += 1;
-            } else if state.closing {
-                state.queue.threads -= 1;
-                state.queue.free -= 1;
-                return;
-            } else {
-                state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    }
-
-    /// The thread in reserve.
-    fn work_in_reserve(self: &Arc<Self>) {
-        let mut state = self.lock();
-        loop {
-            if let Some((class, job)) = state.queue.take_for_reserve(time::monotonic()) {
-                state.reserve = Reserve::Working;
-                drop(state);
-                run(job);
-                state = self.lock();
-                state.queue.end(class);
-                state.reserve = Reserve::Waiting;
-            } else if state.closing {
-                return;
-            } else {
-                state = self.for_reserve.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    }
-}
-
-/// Does a job. Closures of the user's are caught inside it; what is left is a panic in the drop of
-/// something that nobody waits for any more, which must not end the thread.
-fn run(job: Job) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(Turn::Run))) {
-        // Its drop might panic as well.
-        std::mem::forget(payload);
+        drop(self.0.close());
     }
 }
 

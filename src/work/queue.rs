@@ -13,13 +13,11 @@
 //! Invariant: a thread counts as free from the moment it is asked for until it takes a job, so that
 //! nobody starts another for the same job.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
+use super::WorkClass;
+use super::mailbox::Job;
 use super::statistics::PoolStatistics;
-use super::{Turn, WorkClass};
-
-/// Work on its way to a thread, or to its cancellation.
-pub(super) type Job = Box<dyn FnOnce(Turn) + Send>;
 
 /// The place of a job in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +27,61 @@ pub(crate) struct JobId {
 }
 
 struct Queued {
-    job: Job,
+    number: u64,
     since: u64,
+    /// `None` for one that was taken out of the middle.
+    job: Option<Job>,
+}
+
+/// The jobs of one class in the order of their numbers. Invariant: the first, if any, is there.
+#[derive(Default)]
+struct Line {
+    jobs: VecDeque<Queued>,
+    /// How many are there.
+    count: usize,
+}
+
+impl Line {
+    fn push(&mut self, number: u64, since: u64, job: Job) {
+        self.jobs.push_back(Queued { number, since, job: Some(job) });
+        self.count += 1;
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.jobs.front().map(|queued| queued.number)
+    }
+
+    /// The first job, and since when it has been there.
+    fn pop(&mut self) -> Option<(u64, Job)> {
+        let Queued { since, job, .. } = self.jobs.pop_front()?;
+        self.count -= 1;
+        self.close_up();
+        job.map(|job| (since, job))
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Job> {
+        let at = self.jobs.binary_search_by_key(&number, |queued| queued.number).ok()?;
+        let job = self.jobs.get_mut(at)?.job.take()?;
+        self.count -= 1;
+        self.close_up();
+        // Gaps are closed when they are the greater part, so that each job pays for a few steps.
+        if self.jobs.len() > 2 * self.count {
+            self.jobs.retain(|queued| queued.job.is_some());
+        }
+        Some(job)
+    }
+
+    fn close_up(&mut self) {
+        while self.jobs.front().is_some_and(|queued| queued.job.is_none()) {
+            self.jobs.pop_front();
+        }
+    }
 }
 
 /// Jobs that wait, and who is at work.
 pub(super) struct Queue {
     size: usize,
-    waiting: [BTreeMap<u64, Queued>; 3],
+    waiting: [Line; 3],
     next: u64,
     pub(super) threads: usize,
     /// Threads that have no job, those among them that are just being started or woken.
@@ -60,20 +105,21 @@ impl Queue {
     pub(super) fn push(&mut self, class: WorkClass, job: Job, now: u64) -> JobId {
         let number = self.next;
         self.next += 1;
-        self.waiting[class.index()].insert(number, Queued { job, since: now });
+        self.waiting[class.index()].push(number, now, job);
         JobId { class, number }
     }
 
     /// Takes a job out again that no thread has taken; `None` when one has.
     pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
-        let queued = self.waiting[id.class.index()].remove(&id.number)?;
+        let job = self.waiting[id.class.index()].remove(id.number)?;
         self.counts.classes[id.class.index()].canceled += 1;
-        Some(queued.job)
+        Some(job)
     }
 
     /// Everything that waits, without a trace.
     pub(super) fn clear(&mut self) -> Vec<Job> {
-        self.waiting.iter_mut().flat_map(std::mem::take).map(|(_, queued)| queued.job).collect()
+        let lines = self.waiting.iter_mut().map(std::mem::take);
+        lines.flat_map(|line| line.jobs).filter_map(|queued| queued.job).collect()
     }
 
     fn running(&self, class: WorkClass) -> usize {
@@ -86,7 +132,7 @@ impl Queue {
 
     /// Jobs that a free thread might take now.
     fn takeable(&self) -> usize {
-        let count = |class: WorkClass| self.waiting[class.index()].len();
+        let count = |class: WorkClass| self.waiting[class.index()].count;
         let slow = count(WorkClass::Slow).min(self.room_for_slow());
         count(WorkClass::User) + count(WorkClass::File) + slow
     }
@@ -96,41 +142,48 @@ impl Queue {
         self.threads < self.size && self.takeable() > self.free
     }
 
+    /// Whether one of the threads that sleep, of which there are `asleep`, is to be woken.
+    pub(super) fn wants_waking(&self, asleep: usize) -> bool {
+        self.takeable() > self.free - asleep
+    }
+
     /// Whether the thread in reserve has something to do: files wait, nobody is free for them, and
     /// other work is the reason.
     pub(super) fn wants_reserve(&self) -> bool {
-        !self.waiting[WorkClass::File.index()].is_empty()
+        self.waiting[WorkClass::File.index()].count > 0
             && self.takeable() > self.free
             && self.running(WorkClass::User) + self.running(WorkClass::Slow) > 0
     }
 
     /// The next job for one of the pool's threads.
-    pub(super) fn take(&mut self, now: u64) -> Option<(WorkClass, Job)> {
+    pub(super) fn take(&mut self, now: impl FnOnce() -> u64) -> Option<(WorkClass, Job)> {
         let slow_may_run = self.room_for_slow() > 0;
-        let oldest = |class: &WorkClass| {
-            self.waiting[class.index()].keys().next().map(|number| (*number, *class))
-        };
+        let oldest =
+            |class: &WorkClass| self.waiting[class.index()].first().map(|number| (number, *class));
         let may_run = |class: &&WorkClass| **class != WorkClass::Slow || slow_may_run;
         let (_, class) =
             WorkClass::ALL.iter().filter(may_run).filter_map(oldest).min_by_key(|head| head.0)?;
-        self.begin(class, now)
+        self.begin(class, now())
     }
 
     /// The next job for the thread in reserve.
-    pub(super) fn take_for_reserve(&mut self, now: u64) -> Option<(WorkClass, Job)> {
+    pub(super) fn take_for_reserve(
+        &mut self,
+        now: impl FnOnce() -> u64,
+    ) -> Option<(WorkClass, Job)> {
         if !self.wants_reserve() {
             return None;
         }
         self.counts.by_reserve += 1;
-        self.begin(WorkClass::File, now)
+        self.begin(WorkClass::File, now())
     }
 
     fn begin(&mut self, class: WorkClass, now: u64) -> Option<(WorkClass, Job)> {
-        let (_, queued) = self.waiting[class.index()].pop_first()?;
+        let (since, job) = self.waiting[class.index()].pop()?;
         let counts = &mut self.counts.classes[class.index()];
         counts.running += 1;
-        counts.begin(now.saturating_sub(queued.since));
-        Some((class, queued.job))
+        counts.begin(now.saturating_sub(since));
+        Some((class, job))
     }
 
     /// A job has been done.
@@ -142,7 +195,7 @@ impl Queue {
         let mut counts = self.counts;
         counts.threads = self.threads;
         for class in WorkClass::ALL {
-            counts.classes[class.index()].queued = self.waiting[class.index()].len();
+            counts.classes[class.index()].queued = self.waiting[class.index()].count;
         }
         counts
     }
@@ -161,12 +214,12 @@ mod tests {
     }
 
     fn push(queue: &mut Queue, classes: &[WorkClass]) -> Vec<JobId> {
-        classes.iter().map(|class| queue.push(*class, Box::new(|_| {}), 0)).collect()
+        classes.iter().map(|class| queue.push(*class, Job::empty(), 0)).collect()
     }
 
     /// As a pool's thread does: the class of what it took.
     fn take(queue: &mut Queue) -> Option<WorkClass> {
-        let (class, _job) = queue.take(0)?;
+        let (class, _job) = queue.take(|| 0)?;
         queue.free -= 1;
         Some(class)
     }
@@ -194,7 +247,7 @@ mod tests {
             }
             queue.end(Slow);
             queue.free += 1;
-            assert_eq!(queue.take(0).map(|(class, _)| class), Some(Slow));
+            assert_eq!(queue.take(|| 0).map(|(class, _)| class), Some(Slow));
         }
     }
 
@@ -229,9 +282,9 @@ mod tests {
                 push(&mut queue, &[other; 8]);
                 push(&mut queue, &[File]);
                 take_all(&mut queue);
-                let files_wait = !queue.waiting[File.index()].is_empty();
+                let files_wait = queue.waiting[File.index()].count > 0;
                 assert_eq!(queue.wants_reserve(), files_wait);
-                assert_eq!(queue.take_for_reserve(0).is_some(), files_wait);
+                assert_eq!(queue.take_for_reserve(|| 0).is_some(), files_wait);
                 assert_eq!(queue.running(File), 1, "{other:?} of {size}");
             }
         }
@@ -244,7 +297,7 @@ mod tests {
         assert!(!queue.wants_reserve(), "two are free");
         assert_eq!(take_all(&mut queue), [File; 2]);
         assert!(!queue.wants_reserve());
-        assert!(queue.take_for_reserve(0).is_none());
+        assert!(queue.take_for_reserve(|| 0).is_none());
         queue.end(File);
         queue.free += 1;
         push(&mut queue, &[User]);
@@ -264,5 +317,42 @@ mod tests {
         assert_eq!(queue.statistics().class(User).canceled, 1);
         assert_eq!(queue.statistics().class(User).queued, 0);
         assert_eq!(queue.statistics().class(User).running, 1);
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_for_a_job_that_nobody_awake_can_take() {
+        let mut queue = queue(3);
+        let mut asleep = 3;
+        let mut wakes = |queue: &Queue| {
+            let wakes = queue.wants_waking(asleep);
+            asleep -= usize::from(wakes);
+            wakes
+        };
+        assert!(!wakes(&queue), "nothing to do");
+        for _ in 0..2 {
+            push(&mut queue, &[Slow]);
+            assert!(wakes(&queue));
+            assert!(!wakes(&queue), "one for each");
+        }
+        push(&mut queue, &[Slow]);
+        assert!(!wakes(&queue), "slow work has its half");
+        push(&mut queue, &[File]);
+        assert!(wakes(&queue));
+        assert_eq!(take_all(&mut queue), [Slow, Slow, File]);
+    }
+
+    #[test]
+    fn a_line_keeps_its_order_and_no_more_than_twice_what_is_in_it() {
+        let mut line = Line::default();
+        (0..100).for_each(|number| line.push(number, number, Job::empty()));
+        for number in (0..100).filter(|number| number % 10 != 5) {
+            assert!(line.remove(number).is_some());
+            assert!(line.remove(number).is_none(), "taken already");
+            assert!(line.jobs.len() <= 2 * line.count, "{} for {}", line.jobs.len(), line.count);
+        }
+        assert_eq!(line.first(), Some(5));
+        let left: Vec<_> = std::iter::from_fn(|| line.pop().map(|(since, _)| since)).collect();
+        assert_eq!(left, [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]);
+        assert_eq!((line.count, line.first()), (0, None));
     }
 }

@@ -1,70 +1,38 @@
 //! Requests in flight: what a loop waits for from other threads, and how it hears of the end.
 //!
 //! A request has a place in its loop's slab, with the closure that is called at its end; whoever
-//! ends it holds a [`Completion`], which puts the place into the loop's mailbox and rings its
-//! bell. The result travels beside, in a cell that both closures share. Invariants: a place is put
-//! into the mailbox once, and freed when it has been taken out; what was taken out belongs to the
-//! loop until the closure is called, so that a panic in one leaves the rest to the next turn.
+//! ends it holds a [`Ticket`], and puts the block with the result into the loop's mailbox.
+//! Invariants: a place is put into the mailbox once, and freed when it has been taken out; what was
+//! taken out belongs to the loop until the closure is called, so that a panic in one leaves the rest
+//! to the next turn.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use slab::Slab;
 
+use super::WorkClass;
+use super::mailbox::{Ended, Job, Mailbox, Ticket};
 use super::pool::ThreadPool;
 use super::queue::JobId;
-use super::request::{Inner, Place, Request, RequestKind};
-use super::{Turn, WorkClass};
+use super::request::{Node, Pending, Place, Request, RequestKind};
+use super::task::{Block, Go};
 use crate::error::Result;
 use crate::event_loop::{Facilities, LoopInner, LoopRef, Target, WatcherKey};
 use crate::sys::epoll;
-use crate::sys::io_uring::{Ended, Ring, Submission};
-use crate::sys::wake::Waker;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where other threads say which requests have ended.
-struct Mailbox {
-    ended: Mutex<Vec<usize>>,
-    waker: Waker,
-}
-
-/// The right, and the duty, to end a request: from any thread, once.
-pub(super) struct Completion {
-    key: usize,
-    mailbox: Arc<Mailbox>,
-}
-
-impl Completion {
-    /// The request is over and its result is where it belongs.
-    fn complete(self) {
-        let first = {
-            let mut ended = lock(&self.mailbox.ended);
-            ended.push(self.key);
-            ended.len() == 1
-        };
-        if first {
-            self.mailbox.waker.wake();
-        }
-    }
-}
-
-struct Pending {
-    request: Rc<Inner>,
-    done: Box<dyn FnOnce()>,
-}
+use crate::sys::io_uring::{Ring, Submission};
 
 /// The loop's side of all its requests.
 pub(crate) struct Requests {
     pool: RefCell<Option<ThreadPool>>,
     mailbox: RefCell<Option<Arc<Mailbox>>>,
-    pending: RefCell<Slab<Pending>>,
+    pending: RefCell<Slab<Rc<dyn Node>>>,
     /// Those that have ended and are to be called back, in the order in which they ended.
-    ended: RefCell<VecDeque<usize>>,
+    ended: RefCell<VecDeque<Ended>>,
+    /// What the mailbox is left with when it is emptied.
+    room: RefCell<Vec<Ended>>,
     ring: RefCell<RingState>,
     ring_watcher: Cell<WatcherKey>,
 }
@@ -76,13 +44,14 @@ enum RingState {
     Untried,
     /// Not asked for, or not to be had.
     None,
-    Made(Box<Ring>),
+    /// With what takes up what has ended in it, on the loop's own thread.
+    Made(Box<Ring>, Arc<Mailbox>),
 }
 
 impl RingState {
     fn get(&mut self) -> Option<&mut Ring> {
         match self {
-            RingState::Made(ring) => Some(ring),
+            RingState::Made(ring, _) => Some(ring),
             RingState::Untried | RingState::None => None,
         }
     }
@@ -95,6 +64,7 @@ impl Default for Requests {
             mailbox: RefCell::default(),
             pending: RefCell::default(),
             ended: RefCell::default(),
+            room: RefCell::default(),
             ring: RefCell::default(),
             ring_watcher: Cell::new(WatcherKey::NONE),
         }
@@ -119,7 +89,8 @@ impl Requests {
                 && let Ok(key) = lp.watchers.add(ring.fd(), epoll::IN, Target::Ring)
             {
                 self.ring_watcher.set(key);
-                *state = RingState::Made(Box::new(ring));
+                let mailbox = Arc::new(Mailbox::new(None, lp.options.facilities));
+                *state = RingState::Made(Box::new(ring), mailbox);
                 lp.chores.add_errand();
             }
         }
@@ -128,7 +99,7 @@ impl Requests {
 
     /// Whether there is a ring, which may end something without an event.
     pub(crate) fn has_made_ring(&self) -> bool {
-        matches!(*self.ring.borrow(), RingState::Made(_))
+        matches!(*self.ring.borrow(), RingState::Made(..))
     }
 
     /// Hands over to the kernel what waits for it.
@@ -142,10 +113,18 @@ impl Requests {
     pub(crate) fn collect_ring(&self) {
         loop {
             let next = self.ring.borrow_mut().get().and_then(|ring| ring.next_ended());
-            let Some(Ended { request, finish, result }) = next else { return };
-            finish(result);
-            self.ended.borrow_mut().push_back(request);
+            let Some(answered) = next else { break };
+            (answered.finish)(answered.result);
         }
+        if let RingState::Made(_, mailbox) = &*self.ring.borrow() {
+            self.take_from(mailbox);
+        }
+    }
+
+    fn take_from(&self, mailbox: &Mailbox) {
+        let mut room = self.room.borrow_mut();
+        mailbox.take(&mut room);
+        self.ended.borrow_mut().extend(room.drain(..));
     }
 
     /// The pool that works for the loop, found at first use.
@@ -165,7 +144,7 @@ impl Requests {
             return Ok(mailbox.clone());
         }
         let waker = lp.asyncs.list(lp)?.waker();
-        let mailbox = Arc::new(Mailbox { ended: Mutex::default(), waker });
+        let mailbox = Arc::new(Mailbox::new(Some(waker), lp.options.facilities));
         Ok(self.mailbox.borrow_mut().insert(mailbox).clone())
     }
 
@@ -178,8 +157,7 @@ impl Requests {
     /// Takes over what has ended.
     pub(crate) fn collect(&self) {
         if let Some(mailbox) = &*self.mailbox.borrow() {
-            let ended = std::mem::take(&mut *lock(&mailbox.ended));
-            self.ended.borrow_mut().extend(ended);
+            self.take_from(mailbox);
         }
     }
 
@@ -192,13 +170,13 @@ impl Requests {
         let mut rest = self.ended.borrow().len();
         while rest > 0 && !lp.is_halted() {
             rest -= 1;
-            let Some(key) = self.ended.borrow_mut().pop_front() else { break };
-            let ended = self.pending.borrow_mut().try_remove(key);
-            if let Some(Pending { request, done }) = ended {
-                request.place.set(Place::Ended);
+            let Some(Ended { key, block }) = self.ended.borrow_mut().pop_front() else { break };
+            let request = self.pending.borrow_mut().try_remove(key);
+            if let Some(request) = request {
+                request.base().place.set(Place::Ended);
                 lp.count_request(false);
                 lp.counters.callback();
-                done();
+                request.end(block);
             }
         }
     }
@@ -210,12 +188,13 @@ impl Requests {
         if let (Some(old), Some(_)) = (&pool, &lp.options.thread_pool) {
             *self.pool.borrow_mut() = Some(old.renewed()?);
         }
-        // Its lock may be held by a thread of the parent's.
-        std::mem::forget(self.mailbox.take());
+        if let Some(mailbox) = self.mailbox.take() {
+            Mailbox::forget(mailbox);
+        }
         drop(pool);
         // The set is still the parent's, so nothing is told to the kernel.
         lp.unwatch(&self.ring_watcher);
-        if let RingState::Made(ring) = self.ring.take() {
+        if let RingState::Made(ring, _) = self.ring.take() {
             ring.forget();
         }
         self.forget_pending(lp);
@@ -228,24 +207,24 @@ impl Requests {
         if let Some(pool) = &pool {
             let queued: Vec<JobId> = {
                 let pending = self.pending.borrow();
-                pending
-                    .iter()
-                    .filter_map(|(_, pending)| pending.request.place.get().job())
-                    .collect()
+                pending.iter().filter_map(|(_, request)| request.base().place.get().job()).collect()
             };
             for id in queued {
                 drop(pool.remove(id));
             }
         }
-        let mailbox = self.mailbox.take();
-        if lp.is_ours() {
-            drop(mailbox);
-        } else {
-            std::mem::forget(mailbox);
+        if let Some(mailbox) = self.mailbox.take() {
+            if lp.is_ours() {
+                mailbox.close();
+            } else {
+                // Its lock may be held by a thread of the parent's.
+                std::mem::forget(mailbox);
+            }
         }
         lp.unwatch(&self.ring_watcher);
-        if let RingState::Made(ring) = self.ring.replace(RingState::None) {
+        if let RingState::Made(ring, mailbox) = self.ring.replace(RingState::None) {
             if lp.is_ours() {
+                mailbox.close();
                 ring.abandon();
             } else {
                 ring.forget();
@@ -258,112 +237,80 @@ impl Requests {
     fn forget_pending(&self, lp: &LoopInner) {
         drop(self.ended.take());
         let pending = self.pending.take();
-        for (_, pending) in &pending {
-            pending.request.place.set(Place::Ended);
+        for (_, request) in &pending {
+            request.base().place.set(Place::Ended);
             lp.count_request(false);
         }
-        drop(pending);
+        for (_, request) in &pending {
+            request.forget();
+        }
+    }
+
+    /// Has the loop's pool do a job. One that it refuses is dropped when nothing here is borrowed.
+    fn push(&self, lp: &LoopInner, class: WorkClass, job: Job) -> Result<JobId> {
+        let known = self.pool.borrow();
+        let pushed = match &*known {
+            Some(pool) => pool.push(class, job),
+            None => {
+                drop(known);
+                return self.pool(lp)?.push(class, job).map_err(|(error, _)| error);
+            }
+        };
+        drop(known);
+        pushed.map_err(|(error, _)| error)
+    }
+
+    fn register<T: 'static>(
+        &self,
+        lp: &LoopRef,
+        kind: RequestKind,
+        place: Place,
+        done: impl FnOnce(T) + 'static,
+    ) -> Request {
+        let request = Rc::new(Pending::new(lp, kind, place, done));
+        self.pending.borrow_mut().insert(request.clone());
+        lp.inner().count_request(true);
+        Request(request)
+    }
+
+    /// The place that the next request will have.
+    fn next_key(&self) -> usize {
+        self.pending.borrow().vacant_key()
     }
 }
 
-/// Begins a request that somebody else will complete: `done` is called when they have.
-fn begin(
-    lp: &LoopRef,
-    kind: RequestKind,
-    done: impl FnOnce() + 'static,
-) -> Result<(Request, Completion)> {
-    let inner = lp.inner();
-    inner.usable()?;
-    let mailbox = inner.works.mailbox(inner)?;
-    let request = register(lp, kind, done);
-    let key = request.key;
-    Ok((Request(request), Completion { key, mailbox }))
-}
-
-fn register(lp: &LoopRef, kind: RequestKind, done: impl FnOnce() + 'static) -> Rc<Inner> {
-    let inner = lp.inner();
-    let mut pending = inner.works.pending.borrow_mut();
-    let entry = pending.vacant_entry();
-    let key = entry.key();
-    let request = Rc::new(Inner {
-        lp: lp.clone(),
-        kind,
-        key,
-        place: Cell::new(Place::Elsewhere),
-        data: Cell::new(std::ptr::null_mut()),
-    });
-    entry.insert(Pending { request: request.clone(), done: Box::new(done) });
-    inner.count_request(true);
-    request
-}
-
-/// Gives an operation to the loop's ring, which [has room](Requests::has_ring); `finish` owns the
-/// memory that it points to, and answers at once with what the kernel's answer comes to.
-pub(super) fn submit_to_ring<T: Send + 'static>(
+/// Gives an operation to the loop's ring, which [has room](Requests::has_ring).
+pub(super) fn submit_to_ring<T: 'static>(
     lp: &LoopRef,
     kind: RequestKind,
     submission: &Submission,
-    finish: impl FnOnce(Result<i32>, Answer<T>) + Send + 'static,
+    block: Box<dyn Block>,
     done: impl FnOnce(T) + 'static,
 ) -> Request {
-    let inner = lp.inner();
-    let result = Arc::new(Mutex::new(None));
-    let with_ring = result.clone();
-    let request = register(lp, kind, move || {
-        let result = lock(&result).take();
-        if let Some(result) = result {
-            done(result);
-        }
-    });
-    let answer: Answer<T> = Box::new(move |result| *lock(&with_ring) = Some(result));
-    let finish = Box::new(move |code| finish(code, answer));
-    if let Some(ring) = inner.works.ring.borrow_mut().get() {
-        request.place.set(Place::Ring(ring.push(submission, request.key, finish)));
+    let (inner, works) = (lp.inner(), &lp.inner().works);
+    let mut place = Place::Elsewhere;
+    if let RingState::Made(ring, mailbox) = &mut *works.ring.borrow_mut() {
+        let ticket = Ticket { key: works.next_key(), mailbox: mailbox.clone() };
+        let finish = Box::new(move |answer| block.go(Go::Ended(answer), ticket));
+        place = Place::Ring(ring.push(submission, finish));
     }
     inner.counters.request(true);
-    Request(request)
+    works.register(lp, kind, place, done)
 }
 
-/// Ends a request with its result, from any thread.
-pub(super) type Answer<T> = Box<dyn FnOnce(T) + Send>;
-
-/// Gives work to the loop's pool, which answers before it returns or later; `done` is called with
-/// the answer.
-pub(super) fn submit<T: Send + 'static>(
+/// Gives work to the loop's pool; `done` is called with what it came to, of type `T`.
+pub(super) fn submit<T: 'static>(
     lp: &LoopRef,
     kind: RequestKind,
     class: WorkClass,
-    work: impl FnOnce(Turn, Answer<T>) + Send + 'static,
+    block: Box<dyn Block>,
     done: impl FnOnce(T) + 'static,
 ) -> Result<Request> {
-    let result = Arc::new(Mutex::new(None));
-    let with_thread = result.clone();
-    let inner = lp.inner();
+    let (inner, works) = (lp.inner(), &lp.inner().works);
     inner.usable()?;
-    let pool = inner.works.pool(inner)?;
-    let (request, completion) = begin(lp, kind, move || {
-        let result = lock(&result).take();
-        // It is there: it was put there before the completion.
-        if let Some(result) = result {
-            done(result);
-        }
-    })?;
-    let answer: Answer<T> = Box::new(move |result| {
-        *lock(&with_thread) = Some(result);
-        drop(with_thread);
-        completion.complete();
-    });
-    match pool.push(class, Box::new(move |turn| work(turn, answer))) {
-        Ok(id) => {
-            request.0.place.set(Place::Pool(id));
-            inner.counters.request(false);
-            Ok(request)
-        }
-        Err(error) => {
-            let pending = inner.works.pending.borrow_mut().try_remove(request.0.key);
-            inner.count_request(false);
-            drop(pending);
-            Err(error)
-        }
-    }
+    let ticket = Ticket { key: works.next_key(), mailbox: works.mailbox(inner)? };
+    // The thread begins while the rest is done here.
+    let id = works.push(inner, class, Job { block, ticket })?;
+    inner.counters.request(false);
+    Ok(works.register(lp, kind, Place::Pool(id), done))
 }

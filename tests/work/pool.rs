@@ -38,6 +38,22 @@ fn threads_are_started_as_work_needs_them_and_end_with_the_pool() {
     });
 }
 
+/// The pool's threads sleep by parking, and works may unpark the thread that they are on.
+#[test]
+fn work_that_unparks_its_own_thread_leaves_the_pool_in_order() {
+    isolated(|| {
+        let pool = ThreadPool::builder().threads(2).build().unwrap();
+        let (one, other) = (with_pool(pool.clone()), with_pool(pool.clone()));
+        for _ in 0..200 {
+            one.queue_work(|| thread::current().unpark(), |_| {}).unwrap();
+            other.queue_work(|| thread::current().unpark(), |_| {}).unwrap();
+            finish(&one);
+            finish(&other);
+        }
+        assert_eq!(pool.statistics().class(WorkClass::User).begun, 400);
+    });
+}
+
 /// libuv: UV_THREADPOOL_SIZE is read at first use; the pool is process-wide.
 #[test]
 fn the_environment_sets_the_size_of_the_pool_of_the_process() {
