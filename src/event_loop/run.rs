@@ -61,6 +61,9 @@ pub(super) fn run(lp: &Rc<LoopInner>, mode: RunMode) -> Result<bool> {
     }
     while alive && !lp.stop.get() && !lp.is_halted() {
         turn(lp, mode)?;
+        if mode == RunMode::Default {
+            quiet_turns(lp)?;
+        }
         alive = lp.is_alive();
         if mode != RunMode::Default {
             break;
@@ -94,6 +97,74 @@ fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
     lp.catching_up.set(false);
     lp.counters.turn();
     poll(lp, limit)?;
+    end_turn(lp, mode);
+    Ok(())
+}
+
+/// Whether the next turn has nothing to do but wait for events and hand them out.
+///
+/// All that the last one fetched has been handed out: nothing else ends a turn but a halt.
+#[inline]
+fn is_quiet(lp: &LoopInner) -> bool {
+    lp.chores.is_empty()
+        && !lp.stop.get()
+        && !lp.catching_up.get()
+        && lp.is_busy()
+        && lp.timers.borrow().is_empty()
+        && !lp.watchers.has_changes()
+        && !lp.is_halted()
+}
+
+/// As many turns as are quiet: [`turn`] without its questions.
+#[inline]
+fn quiet_turns(lp: &Rc<LoopInner>) -> Result<()> {
+    if lp.options.metrics_idle_time || lp.options.block_sigprof {
+        return Ok(());
+    }
+    while is_quiet(lp) {
+        loop {
+            quiet_poll(lp)?;
+            if !is_quiet(lp) {
+                break;
+            }
+        }
+        end_turn(lp, RunMode::Default);
+    }
+    Ok(())
+}
+
+#[inline]
+fn quiet_poll(lp: &Rc<LoopInner>) -> Result<()> {
+    lp.counters.turn();
+    let n = loop {
+        let fetched = lp.watchers.fetch_some();
+        lp.update_time();
+        match fetched {
+            Ok(n) => break n,
+            Err(Error::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    };
+    lp.counters.fetched(n);
+    hand_out(lp, n)
+}
+
+/// Hands out the batch of `n` events just fetched, and does what they ask for beside.
+#[inline]
+fn hand_out(lp: &Rc<LoopInner>, n: usize) -> Result<()> {
+    dispatch(lp);
+    if n == BATCH {
+        fetch_the_rest(lp)?;
+    }
+    if lp.chores.has_errands() && !lp.is_halted() {
+        finish_errands(lp);
+    }
+    Ok(())
+}
+
+/// What a turn does after polling.
+#[inline(never)]
+fn end_turn(lp: &LoopInner, mode: RunMode) {
     if !lp.chores.is_empty() {
         after_polling(lp);
     }
@@ -103,7 +174,6 @@ fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
             run_timers(lp);
         }
     }
-    Ok(())
 }
 
 #[inline(never)]
@@ -241,10 +311,7 @@ fn poll(lp: &Rc<LoopInner>, limit: Option<u64>) -> Result<()> {
     // With nothing to watch and nothing to wait for there is nothing to ask the kernel.
     if limit != Some(0) || !lp.watchers.is_empty() {
         let n = fetch(lp, limit)?;
-        dispatch(lp);
-        if n == BATCH {
-            fetch_the_rest(lp)?;
-        }
+        return hand_out(lp, n);
     }
     if lp.chores.has_errands() && !lp.is_halted() {
         finish_errands(lp);
@@ -346,7 +413,8 @@ fn fetch_rest(
 
 /// Hands the events of the batch to those they are for.
 fn dispatch(lp: &Rc<LoopInner>) {
-    while !lp.is_halted()
+    while lp.watchers.has_batch()
+        && !lp.is_halted()
         && let Some((whom, events)) = lp.watchers.next()
     {
         match whom {

@@ -77,6 +77,12 @@ impl Timers {
         Timers { heap: Vec::new(), list: Vec::new(), slots: Slab::new() }
     }
 
+    /// Whether no timer is running.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// When the first timer is due.
     pub(crate) fn first(&self) -> Option<u64> {
         let listed = self.list.iter().rev().find(|entry| self.is_listed(entry));

@@ -6,7 +6,7 @@
 //! of the start; changes of interest wait for [`Watchers::flush`]; a registration is deleted in
 //! [`Watchers::remove`], which comes before the descriptor's close.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::BorrowedFd;
 use std::rc::{Rc, Weak};
 
@@ -80,7 +80,7 @@ pub(crate) struct Watchers {
     changed: RefCell<Vec<(u32, u32)>>,
     next_generation: Cell<u32>,
     /// The events fetched last, and how far they have been worked off.
-    batch: RefCell<Box<[Event]>>,
+    batch: OnceCell<Box<[Cell<Event>; BATCH]>>,
     position: Cell<usize>,
     fetched: Cell<usize>,
     /// How many batches have been fetched.
@@ -98,7 +98,7 @@ impl Watchers {
             slab: RefCell::new(Slab::new()),
             changed: RefCell::new(Vec::new()),
             next_generation: Cell::new(0),
-            batch: RefCell::new(Box::default()),
+            batch: OnceCell::new(),
             position: Cell::new(0),
             fetched: Cell::new(0),
             batches: Cell::new(0),
@@ -175,10 +175,16 @@ impl Watchers {
         }
     }
 
+    /// Whether there are changes of interest that the kernel has not been told of.
+    #[inline]
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changed.borrow().is_empty()
+    }
+
     /// Tells the kernel every change of interest that it has not been told of.
     #[inline]
     pub(crate) fn flush(&self) {
-        if !self.changed.borrow().is_empty() {
+        if self.has_changes() {
             self.tell_changes();
         }
     }
@@ -215,6 +221,7 @@ impl Watchers {
     }
 
     /// Whether events of the batch are still to be worked off.
+    #[inline]
     pub(crate) fn has_batch(&self) -> bool {
         self.position.get() < self.fetched.get()
     }
@@ -225,25 +232,35 @@ impl Watchers {
     }
 
     #[cold]
-    fn make_batch(&self) {
-        *self.batch.borrow_mut() = vec![Event::NONE; BATCH].into_boxed_slice();
+    fn make_batch() -> Box<[Cell<Event>; BATCH]> {
+        Box::new([const { Cell::new(Event::NONE) }; BATCH])
     }
 
     /// Fetches a new batch; the old one has been worked off. Returns how many there are.
-    #[inline]
     pub(crate) fn fetch(
         &self,
         timeout: Option<u64>,
         fine: bool,
         mask: Option<&libc::sigset_t>,
     ) -> Result<usize> {
+        self.fetch_by(|epoll, batch| epoll.wait(batch, timeout, fine, mask))
+    }
+
+    /// As [`Watchers::fetch`], waiting for ever.
+    #[inline]
+    pub(crate) fn fetch_some(&self) -> Result<usize> {
+        self.fetch_by(Epoll::wait_for_ever)
+    }
+
+    #[inline]
+    fn fetch_by(
+        &self,
+        wait: impl FnOnce(&Epoll, &[Cell<Event>]) -> Result<usize>,
+    ) -> Result<usize> {
         debug_assert!(!self.has_batch());
-        if self.batch.borrow().is_empty() {
-            self.make_batch();
-        }
-        let mut batch = self.batch.borrow_mut();
+        let batch = self.batch.get_or_init(Watchers::make_batch);
         let epoll = self.epoll.borrow();
-        let n = epoll.as_ref().ok_or(Error::EBADF)?.wait(&mut batch, timeout, fine, mask)?;
+        let n = wait(epoll.as_ref().ok_or(Error::EBADF)?, &batch[..])?;
         self.position.set(0);
         self.fetched.set(n);
         self.batches.set(self.batches.get() + 1);
@@ -258,7 +275,7 @@ impl Watchers {
             return None;
         }
         self.position.set(at + 1);
-        let event = self.batch.borrow()[at];
+        let event = self.batch.get()?.get(at)?.get();
         let (key, generation) = (event.token() as u32, (event.token() >> 32) as u32);
         let slab = self.slab.borrow();
         let whom = match slab.get(key as usize) {

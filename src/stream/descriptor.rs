@@ -14,10 +14,7 @@ use crate::sys::fd;
 
 impl StreamNode {
     pub(super) fn is_open(&self) -> bool {
-        let fd = self.fd.take();
-        let open = fd.is_some();
-        self.fd.set(fd);
-        open
+        !self.fd.is_empty()
     }
 
     /// Calls `with` with the descriptor; `EBADF` when there is none. No code of the user's runs
@@ -25,7 +22,7 @@ impl StreamNode {
     pub(crate) fn with_fd<R>(&self, with: impl FnOnce(BorrowedFd<'_>) -> Result<R>) -> Result<R> {
         let fd = self.fd.take().ok_or(Error::EBADF)?;
         let result = with(fd.as_fd());
-        self.fd.set(Some(fd));
+        self.fd.put(fd);
         result
     }
 
@@ -91,7 +88,7 @@ impl StreamNode {
         self.put(Flags::FIFO, fifo);
         self.put(Flags::BOUND, !fifo);
         self.transfer.set(transfer);
-        self.fd.set(Some(fd));
+        self.fd.put(fd);
         Ok(())
     }
 

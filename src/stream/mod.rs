@@ -188,7 +188,7 @@ pub trait Stream: Handle + sealed::AsStream {
     /// `EAGAIN` when there is no room, or writes are queued, or the stream is connecting; else as
     /// [`Stream::write`].
     fn try_write(&self, bytes: &[u8]) -> Result<usize> {
-        write::try_write(self.stream(), &[std::io::IoSlice::new(bytes)])
+        write::try_write_one(self.stream(), bytes)
     }
 
     /// As [`Stream::try_write`], for several slices that follow each other.

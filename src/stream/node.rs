@@ -21,6 +21,7 @@ use super::{report, write};
 use crate::error::{Error, Result};
 use crate::event_loop::{LoopRef, WatcherKey};
 use crate::handle::{Base, HandleKind, Node, Slot, create};
+use crate::sys::seat::Seat;
 use crate::sys::{epoll, fd, unix_socket};
 
 bitflags! {
@@ -49,6 +50,8 @@ bitflags! {
         const IN_USE = 4096;
         /// Somebody else may have the descriptor too.
         const SHARED = 8192;
+        /// The reader has buffers of its own.
+        const SUPPLIED = 16384;
     }
 }
 
@@ -59,7 +62,7 @@ pub(crate) struct StreamNode {
     pub(super) transfer: Cell<fd::Transfer>,
     pub(super) watcher: Cell<WatcherKey>,
     /// Taken out by [`StreamNode::with_fd`] for as long as it lends it.
-    pub(super) fd: Cell<Option<OwnedFd>>,
+    pub(super) fd: Seat,
     pub(super) reader: Slot<dyn Reader>,
     pub(super) writing: OnceCell<Box<Writing>>,
     pub(super) rare: OnceCell<Box<Rare>>,
@@ -85,7 +88,7 @@ impl StreamNode {
             flags: Cell::new(Flags::empty()),
             transfer: Cell::new(fd::Transfer::Plain),
             watcher: Cell::new(WatcherKey::NONE),
-            fd: Cell::new(None),
+            fd: Seat::empty(),
             reader: Slot::empty(),
             writing: OnceCell::new(),
             rare: OnceCell::new(),
@@ -136,9 +139,10 @@ impl StreamNode {
     }
 
     /// One read, with what comes beside the bytes kept.
+    #[inline]
     pub(super) fn read(&self, buffer: &mut [u8]) -> Result<usize> {
-        if self.transfer.get() == fd::Transfer::Socket && self.ipc().is_none() {
-            return self.with_fd(|fd| fd::receive(fd, buffer));
+        if self.is_plain_socket() {
+            return self.fd.receive(buffer);
         }
         self.read_otherwise(buffer)
     }
@@ -157,12 +161,24 @@ impl StreamNode {
     }
 
     pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> Result<usize> {
-        if self.transfer.get() == fd::Transfer::Socket
-            && let [slice] = slices
-        {
-            return self.with_fd(|fd| fd::send(fd, slice));
+        if let [slice] = slices {
+            return self.write_one(slice);
         }
         self.write_otherwise(slices)
+    }
+
+    #[inline]
+    pub(super) fn write_one(&self, bytes: &[u8]) -> Result<usize> {
+        if self.transfer.get() == fd::Transfer::Socket {
+            return self.fd.send(bytes);
+        }
+        self.write_otherwise(&[IoSlice::new(bytes)])
+    }
+
+    /// A socket, and nothing comes beside its bytes.
+    #[inline]
+    fn is_plain_socket(&self) -> bool {
+        self.transfer.get() == fd::Transfer::Socket && self.ipc().is_none()
     }
 
     #[inline(never)]
@@ -271,12 +287,7 @@ impl Node for StreamNode {
 
     fn io(self: Rc<Self>, events: u32) {
         if self.flags.get().intersects(Flags::LISTENING | Flags::CONNECTING) {
-            if self.has(Flags::LISTENING) {
-                listen::ready(&self);
-            } else {
-                report::connect_ready(&self);
-            }
-            return;
+            return connection(&self);
         }
         if events & (epoll::IN | epoll::ERR | epoll::HUP) != 0 {
             read::ready(&self, events & epoll::HUP != 0);
@@ -320,6 +331,16 @@ impl Node for StreamNode {
 
     fn forked(self: Rc<Self>) {
         self.put(Flags::SHARED, true);
+    }
+}
+
+/// An event of a stream that is no stream of bytes yet.
+#[inline(never)]
+fn connection(node: &Rc<StreamNode>) {
+    if node.has(Flags::LISTENING) {
+        listen::ready(node);
+    } else {
+        report::connect_ready(node);
     }
 }
 

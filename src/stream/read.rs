@@ -63,40 +63,31 @@ impl Left {
     }
 }
 
-/// Where bytes go and who is told. The two forms of `read_start` are its implementations.
+/// Who is told. The two forms of `read_start` are its implementations.
 pub(crate) trait Reader {
-    /// Makes one read and reports it, after [`settle`]. The error `EAGAIN` is not reported.
-    fn read(&mut self, node: &Rc<StreamNode>) -> Left;
+    /// Whether it has buffers of its own and reads by itself.
+    fn supplies(&self) -> bool;
 
-    /// Reports the end without a read.
-    fn end(&mut self, node: &Rc<StreamNode>);
+    /// Tells what a read has brought that was made for it, or that it is the end.
+    fn tell(&mut self, node: &Rc<StreamNode>, read: Read<'_>);
+
+    /// Makes one read into a buffer of its own and tells of it, after [`settle`]. The error `EAGAIN`
+    /// is not told.
+    fn read(&mut self, _node: &Rc<StreamNode>) -> Left {
+        Left::Nothing
+    }
 }
 
 /// Reads into the buffer of the loop.
 pub(super) struct LoopBuffer<F>(pub(super) F);
 
 impl<F: FnMut(&Rc<StreamNode>, Read<'_>)> Reader for LoopBuffer<F> {
-    fn read(&mut self, node: &Rc<StreamNode>) -> Left {
-        let lp = node.base.lp().inner();
-        let mut buffer = lp.take_buffer();
-        let size = buffer.len();
-        let read = node.read(&mut buffer);
-        let left = Left::after(&read, size);
-        settle(node, &read);
-        let event = match read {
-            Ok(0) => Read::Eof,
-            Ok(n) => Read::Data(&buffer[..n.min(size)]),
-            Err(error) => Read::Error(error),
-        };
-        if left != Left::Nothing {
-            (self.0)(node, event);
-        }
-        lp.put_buffer(buffer);
-        left
+    fn supplies(&self) -> bool {
+        false
     }
 
-    fn end(&mut self, node: &Rc<StreamNode>) {
-        (self.0)(node, Read::Eof);
+    fn tell(&mut self, node: &Rc<StreamNode>, read: Read<'_>) {
+        (self.0)(node, read);
     }
 }
 
@@ -120,6 +111,20 @@ where
     S: FnMut(&Rc<StreamNode>, usize) -> B,
     F: FnMut(&Rc<StreamNode>, ReadInto<B>),
 {
+    fn supplies(&self) -> bool {
+        true
+    }
+
+    fn tell(&mut self, node: &Rc<StreamNode>, read: Read<'_>) {
+        let buffer = self.waiting.take();
+        match read {
+            // Bytes are told of with the buffer that they are in.
+            Read::Data(_) => {}
+            Read::Eof => (self.callback)(node, ReadInto::Eof(buffer)),
+            Read::Error(error) => (self.callback)(node, ReadInto::Error(error, buffer)),
+        }
+    }
+
     fn read(&mut self, node: &Rc<StreamNode>) -> Left {
         let mut buffer = match self.waiting.take() {
             Some(buffer) => buffer,
@@ -143,11 +148,6 @@ where
         }
         left
     }
-
-    fn end(&mut self, node: &Rc<StreamNode>) {
-        let buffer = self.waiting.take();
-        (self.callback)(node, ReadInto::Eof(buffer));
-    }
 }
 
 pub(super) fn start(node: &Rc<StreamNode>, reader: Box<dyn Reader>) -> Result<()> {
@@ -162,6 +162,7 @@ pub(super) fn start(node: &Rc<StreamNode>, reader: Box<dyn Reader>) -> Result<()
         return Err(Error::ENOTCONN);
     }
     node.put(Flags::READING, true);
+    node.put(Flags::SUPPLIED, reader.supplies());
     if let Err(error) = node.watch() {
         node.put(Flags::READING, false);
         return Err(error);
@@ -190,35 +191,73 @@ pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
     // A flag of the stream and not of this call: a callback may put another descriptor in, which
     // was not hung up.
     node.put(Flags::HUNG_UP, hung_up);
+    if !node.has(Flags::READING) {
+        return;
+    }
+    // Whoever hands out events has asked whether the loop is halted.
     for _ in 0..READS_PER_EVENT {
-        if !node.has(Flags::READING) || node.base.lp().inner().is_halted() {
+        let left = read_once(node);
+        if left != Left::Perhaps && !may_go_on(node, left) {
             return;
         }
-        match read_once(node) {
-            Left::Perhaps => {}
-            // Less than there was room for: that was all there is. After a hang-up it need not be:
-            // a socket ends a read where descriptors were sent along, and nobody will wake us for
-            // the rest but this event.
-            Left::Little if node.has(Flags::HUNG_UP) => {}
-            Left::Little if node.ipc().is_some_and(|ipc| ipc.was_cut_short()) => {}
-            // Nobody is left who could write more, and all has been read: that is the end.
-            Left::Nothing if node.has(Flags::HUNG_UP) && node.has(Flags::READING) => {
-                // Whoever supplied the buffer may have halted the loop.
-                if node.base.lp().inner().is_halted() {
-                    return;
-                }
-                leave(node);
-                node.base.lp().inner().counters.callback();
-                call(node, |reader| reader.end(node));
-                return;
-            }
-            _ => return,
+        if !node.has(Flags::READING) || node.base.lp().inner().is_halted() {
+            return;
         }
     }
 }
 
+/// Whether there may be more after a read that did not fill its buffer.
+#[inline]
+fn may_go_on(node: &Rc<StreamNode>, left: Left) -> bool {
+    // Less than there was room for: that was all there is. After a hang-up it need not be: a socket
+    // ends a read where descriptors were sent along, and nobody will wake us for the rest but this
+    // event.
+    if node.has(Flags::HUNG_UP) {
+        return at_hang_up(node, left);
+    }
+    left == Left::Little && node.ipc().is_some_and(|ipc| ipc.was_cut_short())
+}
+
+#[inline(never)]
+fn at_hang_up(node: &Rc<StreamNode>, left: Left) -> bool {
+    // Whoever supplied the buffer may have halted the loop.
+    let ended =
+        left == Left::Nothing && node.has(Flags::READING) && !node.base.lp().inner().is_halted();
+    if ended {
+        // Nobody is left who could write more, and all has been read: that is the end.
+        leave(node);
+        node.base.lp().inner().counters.callback();
+        call(node, |reader| reader.tell(node, Read::Eof));
+    }
+    left == Left::Little
+}
+
 /// One read, and its report.
+#[inline]
 fn read_once(node: &Rc<StreamNode>) -> Left {
+    if node.has(Flags::SUPPLIED) {
+        return read_into_own(node);
+    }
+    let lp = node.base.lp().inner();
+    let mut buffer = lp.take_buffer();
+    let size = buffer.len();
+    let read = node.read(&mut buffer);
+    let left = Left::after(&read, size);
+    settle(node, &read);
+    if left != Left::Nothing {
+        let event = match read {
+            Ok(0) => Read::Eof,
+            Ok(n) => Read::Data(&buffer[..n.min(size)]),
+            Err(error) => Read::Error(error),
+        };
+        call(node, |reader| reader.tell(node, event));
+    }
+    lp.put_buffer(buffer);
+    left
+}
+
+#[inline(never)]
+fn read_into_own(node: &Rc<StreamNode>) -> Left {
     let mut left = Left::Nothing;
     call(node, |reader| left = reader.read(node));
     left
@@ -245,6 +284,7 @@ fn end(node: &StreamNode, still_good: bool) {
 }
 
 /// Calls the closure; if it is over afterwards, drops it.
+#[inline]
 fn call(node: &Rc<StreamNode>, run: impl FnOnce(&mut (dyn Reader + 'static))) {
     let stopping = OnUnwind::new(|| stop(node));
     node.reader.call(run);

@@ -251,6 +251,21 @@ fn take_off(node: &StreamNode, writing: &Writing, mut n: usize) {
     }
 }
 
+pub(super) fn try_write_one(node: &StreamNode, bytes: &[u8]) -> Result<usize> {
+    if bytes.is_empty() || !may_write(node) {
+        return may_try(node).map(|()| 0);
+    }
+    node.write_one(bytes)
+}
+
+/// Whether nothing stands against writing at once.
+#[inline]
+fn may_write(node: &StreamNode) -> bool {
+    node.flags.get() & (Flags::WRITABLE | Flags::CONNECTING) == Flags::WRITABLE
+        && node.writing.get().is_none_or(|writing| writing.is_idle())
+        && node.base.lp().inner().usable().is_ok()
+}
+
 pub(super) fn try_write(node: &StreamNode, slices: &[IoSlice<'_>]) -> Result<usize> {
     may_try(node)?;
     if slices.iter().all(|slice| slice.is_empty()) {
@@ -272,7 +287,7 @@ pub(super) fn try_write_with(
 }
 
 /// `EAGAIN` when something is to be written first.
-#[inline]
+#[inline(never)]
 fn may_try(node: &StreamNode) -> Result<()> {
     node.base.lp().inner().usable()?;
     if !node.is_open() {

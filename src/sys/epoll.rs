@@ -4,6 +4,7 @@
 //! descriptor lives on in a child, the kernel would go on reporting a registration that nobody
 //! can delete any more.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,15 +107,13 @@ impl Epoll {
     ///
     /// `fine` asks for epoll_pwait2 with its nanoseconds; without it, or where the kernel lacks
     /// it, milliseconds are used, rounded up so that nothing is woken early.
-    #[inline]
     pub(crate) fn wait(
         &self,
-        events: &mut [Event],
+        events: &[Cell<Event>],
         timeout: Option<u64>,
         fine: bool,
         mask: Option<&libc::sigset_t>,
     ) -> Result<usize> {
-        let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
         let mask = mask.map_or(ptr::null(), ptr::from_ref);
         let limit = match timeout {
             None => -1,
@@ -129,33 +128,48 @@ impl Epoll {
             }
             Some(t) => milliseconds(t),
         };
-        // SAFETY: as above; `Event` has the layout of `epoll_event`.
-        let n = unsafe {
-            libc::epoll_pwait(self.0.as_raw_fd(), events.as_mut_ptr().cast(), room, limit, mask)
-        };
+        self.wait_coarse(events, limit, mask)
+    }
+
+    /// As [`Epoll::wait`], for ever.
+    #[inline]
+    pub(crate) fn wait_for_ever(&self, events: &[Cell<Event>]) -> Result<usize> {
+        self.wait_coarse(events, -1, ptr::null())
+    }
+
+    #[inline]
+    fn wait_coarse(
+        &self,
+        events: &[Cell<Event>],
+        limit: i32,
+        mask: *const libc::sigset_t,
+    ) -> Result<usize> {
+        let (at, room) = room(events);
+        // SAFETY: `at` has room for `room` events, which the cells let change; the mask outlives the
+        // call or is null.
+        let n = unsafe { libc::epoll_pwait(self.0.as_raw_fd(), at, room, limit, mask) };
         check(n).map(|n| n as usize)
     }
 
     #[inline(never)]
     fn wait_fine(
         &self,
-        events: &mut [Event],
+        events: &[Cell<Event>],
         timeout: u64,
         mask: *const libc::sigset_t,
     ) -> Result<usize> {
-        let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
+        let (at, room) = room(events);
         let limit = libc::timespec {
             tv_sec: libc::time_t::try_from(timeout / 1_000_000_000).unwrap_or(libc::time_t::MAX),
             tv_nsec: (timeout % 1_000_000_000) as libc::c_long,
         };
         // The wrapper came with glibc 2.35 only, so the call is made by number.
-        // SAFETY: `events` has room for `room` events; `limit` outlives the call, `mask` does too
-        // or is null; 8 is the size of the kernel's sigset_t.
+        // SAFETY: as in `wait_coarse`; `limit` outlives the call; 8 is the size of the kernel's sigset_t.
         let n = unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
                 self.0.as_raw_fd(),
-                events.as_mut_ptr(),
+                at,
                 room,
                 &raw const limit,
                 mask,
@@ -171,6 +185,13 @@ impl Epoll {
         let fresh = Epoll::new()?;
         super::fd::replace(self.0.as_fd(), fresh.0.as_fd())
     }
+}
+
+/// What the kernel is told of the room for events; `Event` has the layout of `epoll_event`.
+#[inline]
+fn room(events: &[Cell<Event>]) -> (*mut libc::epoll_event, i32) {
+    let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
+    (events.as_ptr().cast_mut().cast(), room)
 }
 
 /// Nanoseconds in milliseconds, rounded up.

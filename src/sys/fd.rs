@@ -133,18 +133,38 @@ const PIPE_BUF: usize = libc::PIPE_BUF;
 
 /// One recv(2) that does not wait.
 #[inline]
-pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+pub(super) fn receive(number: RawFd, buffer: &mut [u8]) -> Result<usize> {
     let (at, room) = (buffer.as_mut_ptr().cast::<libc::c_void>(), buffer.len());
     // SAFETY: `at` points to `room` writable bytes for as long as the call lasts.
-    size(|| unsafe { libc::recv(fd.as_raw_fd(), at, room, libc::MSG_DONTWAIT) })
+    let n = unsafe { libc::recv(number, at, room, libc::MSG_DONTWAIT) };
+    if n < 0 { receive_again(number, buffer) } else { Ok(n as usize) }
+}
+
+/// A call that failed: whether it was interrupted, which one that does not wait hardly is.
+#[cold]
+fn receive_again(number: RawFd, buffer: &mut [u8]) -> Result<usize> {
+    match super::last_error() {
+        Error::EINTR => receive(number, buffer),
+        error => Err(error),
+    }
 }
 
 /// One send(2) that neither waits nor raises a signal.
 #[inline]
-pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+pub(super) fn send(number: RawFd, bytes: &[u8]) -> Result<usize> {
     let (base, len) = (bytes.as_ptr().cast(), bytes.len());
     // SAFETY: `base` points to `len` readable bytes for as long as the call lasts.
-    size(|| unsafe { libc::send(fd.as_raw_fd(), base, len, SEND_FLAGS) })
+    let n = unsafe { libc::send(number, base, len, SEND_FLAGS) };
+    if n < 0 { send_again(number, bytes) } else { Ok(n as usize) }
+}
+
+/// As [`receive_again`].
+#[cold]
+fn send_again(number: RawFd, bytes: &[u8]) -> Result<usize> {
+    match super::last_error() {
+        Error::EINTR => send(number, bytes),
+        error => Err(error),
+    }
 }
 
 impl Transfer {
@@ -156,7 +176,7 @@ impl Transfer {
             // SAFETY: `at` points to `room` writable bytes for as long as the call lasts. So it
             // does in the arms below.
             Transfer::Plain => size(|| unsafe { libc::read(number, at, room) }),
-            Transfer::Socket => receive(fd, buffer),
+            Transfer::Socket => receive(number, buffer),
             Transfer::NoWait => {
                 let slices = [IoSliceMut::new(buffer)];
                 // SAFETY: an `IoSliceMut` has the layout of an iovec; -1 reads at the current
@@ -189,7 +209,7 @@ impl Transfer {
             }
             // SAFETY: an `IoSlice` has the layout of an iovec; `n` of them are there.
             Transfer::Plain => size(|| unsafe { libc::writev(number, at, n) }),
-            Transfer::Socket if count == 1 => send(fd, &slices[0]),
+            Transfer::Socket if count == 1 => send(number, &slices[0]),
             Transfer::Socket => {
                 // SAFETY: an all-zero msghdr has no name, no control data and no flags.
                 let mut message: libc::msghdr = unsafe { std::mem::zeroed() };

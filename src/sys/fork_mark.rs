@@ -9,12 +9,18 @@
 //! the loop.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::last_error;
 use crate::error::{Error, Result};
 
 static PAGE: OnceLock<Result<&'static AtomicU32>> = OnceLock::new();
+
+/// Where the marks of this process are to be read: the page, or a zero until there is one.
+static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NONE).cast_mut());
+
+/// Nobody's mark.
+static NONE: AtomicU32 = AtomicU32::new(0);
 
 /// The mark given last; a page of zeros gets the next one.
 static LAST: AtomicU32 = AtomicU32::new(0);
@@ -35,6 +41,7 @@ fn page() -> Result<&'static AtomicU32> {
             unsafe { libc::munmap(at, 4096) };
             return Err(error);
         }
+        MARK.store(at.cast(), Ordering::Release);
         // SAFETY: the page is never unmapped, aligned, and holds zeros, a valid AtomicU32.
         Ok(unsafe { &*at.cast::<AtomicU32>() })
     })
@@ -55,9 +62,12 @@ pub(crate) fn current() -> Result<u32> {
     }
 }
 
-/// Whether `mark` was given in this very process. The page exists, since a mark was given.
+/// Whether `mark` was given in this very process.
+#[inline]
 pub(crate) fn is_current(mark: u32) -> bool {
-    matches!(PAGE.get(), Some(Ok(page)) if page.load(Ordering::Relaxed) == mark)
+    // SAFETY: it is a static or the page, both of which are there for ever.
+    let at = unsafe { &*MARK.load(Ordering::Acquire) };
+    at.load(Ordering::Relaxed) == mark
 }
 
 /// The error that a loop from before a fork reports.

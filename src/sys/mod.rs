@@ -37,6 +37,7 @@ pub(crate) mod procfs;
 pub(crate) mod pty;
 pub(crate) mod random;
 pub(crate) mod resources;
+pub(crate) mod seat;
 pub(crate) mod sigmask;
 pub(crate) mod signal;
 pub(crate) mod socket;
