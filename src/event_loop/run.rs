@@ -70,8 +70,9 @@ pub(super) fn run(lp: &Rc<LoopInner>, mode: RunMode) -> Result<bool> {
         }
     }
     if mode == RunMode::Default {
-        // The last turn may have left that to a next one.
+        // The last turn may have left these to a next one.
         lp.update_time();
+        lp.children.close_now();
     }
     lp.stop.set(false);
     Ok(alive)
@@ -191,7 +192,7 @@ fn after_polling(lp: &LoopInner) {
     let queues = [&lp.idle, &lp.prepare, &lp.pending, &lp.check];
     let queued = !lp.closing.is_empty() || queues.into_iter().any(|queue| !queue.is_at_rest());
     let errands = lp.chores.has_errands()
-        && (has_errand(lp) || lp.works.has_made_ring() || lp.children.has_to_look());
+        && (has_errand(lp) || lp.works.has_made_ring() || lp.children.has_business());
     lp.chores.settle(queued, errands);
 }
 
@@ -329,6 +330,7 @@ fn take_up(lp: &Rc<LoopInner>) {
     }
     dispatch(lp);
     lp.works.flush();
+    lp.children.close_now();
 }
 
 /// After polling: what waits for all events of descriptors.

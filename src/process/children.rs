@@ -8,8 +8,9 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use slab::Slab;
 
@@ -38,11 +39,30 @@ pub(crate) struct Children {
     next_look: Cell<u64>,
     pub(super) spawning: Spawning,
     pub(super) off_loop: RefCell<Option<OffLoop>>,
+    /// The pidfd of the child that was waited for last, to be closed when there is time.
+    parting: RefCell<Option<Arc<OwnedFd>>>,
     /// Handles whose children the spawner thread is making.
     pub(super) underway: RefCell<HashMap<u64, Rc<ProcessNode>>>,
 }
 
 impl Children {
+    /// Takes a pidfd that is not needed any more, and is not watched. Closing it takes longer than
+    /// anything else at the end of a child, so that it waits until the exit has been reported and
+    /// the loop is about to wait; then it may well be done while the next child starts.
+    pub(super) fn close_later(&self, pidfd: Option<Arc<OwnedFd>>) {
+        drop(self.parting.replace(pidfd));
+    }
+
+    /// Closes what was to be closed later; whether there was something.
+    pub(crate) fn close_now(&self) -> bool {
+        self.parting.take().is_some()
+    }
+
+    /// Whether a turn is to come back for something, be it not urgent.
+    pub(crate) fn has_business(&self) -> bool {
+        self.parting.borrow().is_some() || self.has_to_look()
+    }
+
     /// Whether children must be looked at by number.
     pub(crate) fn has_to_look(&self) -> bool {
         self.unwatched.get() > 0

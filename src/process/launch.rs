@@ -60,12 +60,21 @@ impl Command {
         on_exit: impl FnOnce(&Process, Exit) + 'static,
     ) -> Result<Process, SpawnError> {
         let inner = lp.inner();
-        let node = self.handle(lp, on_exit)?;
+        get_ready(lp)?;
         let Prepared { attributes, ends } = self.prepare()?;
         let spawned = inner.children.spawning.spawn(&attributes, &switches(inner));
         // The child's ends of its pipes are its own from here on.
         drop(attributes);
-        node.begin(spawned?)?;
+        let spawned = spawned?;
+        // What can be done beside the child is done after it has been made.
+        let node = match ProcessNode::make(lp, Box::new(on_exit)) {
+            Ok(node) => node,
+            Err(error) => {
+                inner.children.add_orphan(inner, spawned.orphan());
+                return Err(failed(SpawnStep::Program)(error));
+            }
+        };
+        node.begin(spawned)?;
         ends.into_iter().for_each(End::attach);
         Ok(Process(node))
     }
@@ -101,8 +110,9 @@ impl Command {
         on_exit: impl FnOnce(&Process, Exit) + 'static,
     ) -> Result<Process, SpawnError> {
         let inner = lp.inner();
-        let node = self.handle(lp, on_exit)?;
+        get_ready(lp)?;
         let Prepared { attributes, ends } = self.prepare()?;
+        let node = ProcessNode::make(lp, Box::new(on_exit)).map_err(failed(SpawnStep::Program))?;
         let children = &inner.children;
         if children.off_loop.borrow().is_none() {
             let list = inner.asyncs.list(inner).map_err(failed(SpawnStep::Thread))?;
@@ -122,19 +132,6 @@ impl Command {
             return Err(error);
         }
         Ok(Process(node))
-    }
-
-    fn handle(
-        &self,
-        lp: &LoopRef,
-        on_exit: impl FnOnce(&Process, Exit) + 'static,
-    ) -> Result<Rc<ProcessNode>, SpawnError> {
-        let inner = lp.inner();
-        if inner.options.reaping == Reaping::Sigchld {
-            // What cannot be watched is still looked at every so often.
-            let _without = inner.children.prepare_for_signal(inner);
-        }
-        ProcessNode::make(lp, Box::new(on_exit)).map_err(failed(SpawnStep::Program))
     }
 
     fn prepare(&self) -> Result<Prepared, SpawnError> {
@@ -197,6 +194,17 @@ impl Command {
         attributes.slots = fill_slots(&self.slots, &mut ends)?;
         Ok(Prepared { attributes, ends })
     }
+}
+
+/// Before there is a child: refuses a loop that could not wait for it.
+fn get_ready(lp: &LoopRef) -> Result<(), SpawnError> {
+    let inner = lp.inner();
+    inner.usable().map_err(failed(SpawnStep::Program))?;
+    if inner.options.reaping == Reaping::Sigchld {
+        // What cannot be watched is still looked at every so often.
+        let _without = inner.children.prepare_for_signal(inner);
+    }
+    Ok(())
 }
 
 /// Opens what is to be opened for the slots; `ends` gets our sides of new pipes.

@@ -266,7 +266,8 @@ impl ProcessNode {
     fn ended(self: &Rc<Self>, exit: Exit) {
         self.state.set(State::Ended);
         self.exit.set(exit);
-        self.release_process();
+        let lp = self.lp();
+        lp.children.close_later(self.release_process());
         if self.is_child.get() {
             owned::remove(self.pid.get());
         }
