@@ -144,54 +144,63 @@ impl Command {
             ),
         };
         let argv = self.argument_vector().map_err(failed(SpawnStep::Arguments))?;
-        let mut attributes = Attributes::new(program, argv);
-        attributes.envp = self.environment_block().map_err(failed(SpawnStep::Environment))?;
-        if let Some(dir) = &self.current_dir {
-            attributes.cwd = Some(c_string(dir.as_os_str()).map_err(failed(SpawnStep::Chdir))?);
-        }
-        attributes.session = match (self.controlling_terminal, self.session) {
+        let session = match (self.controlling_terminal, self.session) {
             (Some(slot), _) => Session::WithTerminal(slot),
             (None, true) => Session::New,
             (None, false) => Session::Inherit,
         };
-        attributes.process_group = self.process_group;
-        attributes.inherit_unlisted = self.inherit_unlisted;
-        attributes.uid = self.uid;
-        attributes.gid = self.gid;
-        attributes.groups = match &self.groups {
+        let groups = match &self.groups {
             None => spawn::Groups::Unspecified,
             Some(Groups::Keep) => spawn::Groups::Keep,
             Some(Groups::Clear) => spawn::Groups::Clear,
             Some(Groups::Set(groups)) => spawn::Groups::Set(groups.clone()),
         };
-        attributes.nice = self.nice;
         let limit = |&(resource, soft, hard): &(Resource, u64, u64)| Limit {
             resource: resource.number(),
             soft,
             hard,
         };
-        attributes.rlimits = self.rlimits.iter().map(limit).collect();
-        let set = self.affinity.as_deref().map(affinity::to_set).transpose();
-        attributes.affinity = set.map_err(failed(SpawnStep::Affinity))?;
-        attributes.parent_death_signal = self.parent_death_signal;
-        attributes.no_new_privs = self.no_new_privs;
-        attributes.busy_retries = self.busy_retries.unwrap_or(attributes.busy_retries);
-        attributes.umask = self.umask;
-        attributes.signal_mask = self.blocked_signals;
-        if self.reset_all_signals {
-            attributes.reset_signals = ResetSignals::All;
-        }
-        if let Some(cgroup) = &self.cgroup {
-            let copy = fd::duplicate(cgroup.as_fd()).map_err(failed(SpawnStep::Cgroup))?;
-            attributes.cgroup = Some(copy);
-        }
-        if let Some(terminal) = &self.foreground
-            && let stdio::Source::Descriptor(fd) = &terminal.source
-        {
-            attributes.foreground = Some(Source::Shared(fd.clone()));
-        }
+        let foreground = match self.foreground.as_ref().map(|terminal| &terminal.source) {
+            Some(stdio::Source::Descriptor(fd)) => Some(Source::Shared(fd.clone())),
+            _ => None,
+        };
         let mut ends = Vec::new();
-        attributes.slots = fill_slots(&self.slots, &mut ends)?;
+        let attributes = Attributes {
+            envp: self.environment_block().map_err(failed(SpawnStep::Environment))?,
+            cwd: match &self.current_dir {
+                Some(dir) => Some(c_string(dir.as_os_str()).map_err(failed(SpawnStep::Chdir))?),
+                None => None,
+            },
+            session,
+            process_group: self.process_group,
+            inherit_unlisted: self.inherit_unlisted,
+            uid: self.uid,
+            gid: self.gid,
+            groups,
+            nice: self.nice,
+            rlimits: self.rlimits.iter().map(limit).collect(),
+            affinity: match &self.affinity {
+                Some(set) => Some(affinity::to_set(set).map_err(failed(SpawnStep::Affinity))?),
+                None => None,
+            },
+            parent_death_signal: self.parent_death_signal,
+            no_new_privs: self.no_new_privs,
+            busy_retries: self.busy_retries.unwrap_or(spawn::BUSY_RETRIES),
+            umask: self.umask,
+            signal_mask: self.blocked_signals,
+            reset_signals: match self.reset_all_signals {
+                true => ResetSignals::All,
+                false => ResetSignals::Ignored,
+            },
+            cgroup: match &self.cgroup {
+                Some(fd) => Some(fd::duplicate(fd.as_fd()).map_err(failed(SpawnStep::Cgroup))?),
+                None => None,
+            },
+            foreground,
+            slots: fill_slots(&self.slots, &mut ends)?,
+            program,
+            argv,
+        };
         Ok(Prepared { attributes, ends })
     }
 }

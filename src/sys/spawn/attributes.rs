@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// 6.3 ms in all: far longer than a child is between its clone and its exec.
-const BUSY_RETRIES: u32 = 6;
+pub(crate) const BUSY_RETRIES: u32 = 6;
 
 /// The program to execute.
 #[derive(Debug)]
@@ -154,6 +154,7 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     /// A child with all defaults: the parent's environment and directory, `/dev/null` for 0 to 2.
+    #[cfg(test)]
     pub(crate) fn new(program: Program, argv: Arc<[CString]>) -> Attributes {
         Attributes {
             program,

@@ -3,11 +3,13 @@
 //!
 //! Invariant: nothing is looked up here. The parent's directory, user and permissions are not the
 //! child's, so the parent only lists the paths that `execvp` would try and the child tries them.
-//! Every pointer points into the attributes or into this image, and is used during one spawn only.
+//! Every pointer points into the attributes, into this image or into strings that it holds, and is
+//! used while they live.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
+use std::sync::Arc;
 
 use super::attributes::{Attributes, Program};
 use crate::error::Error;
@@ -32,15 +34,70 @@ pub(super) struct Image {
     arguments: Vec<Cell<Pointer>>,
     environment: Vec<Pointer>,
     inherited: bool,
+    /// What the vectors were filled from, if that says all: the same strings make the same vectors.
+    from: Option<From>,
 }
 
-// SAFETY: the pointers are dead between spawns; `prepare` replaces all of them before any is read,
-// and spawning needs the image exclusively.
+/// Strings that the vectors point into; held, so that nothing else can come to lie where they are.
+#[derive(Debug)]
+struct From {
+    path: Arc<CStr>,
+    argv: Arc<[CString]>,
+    envp: Option<Arc<[CString]>>,
+}
+
+impl From {
+    /// `None` when the vectors depend on more than strings of the attributes: on the process's own
+    /// `PATH`, or a descriptor.
+    fn of(attributes: &Attributes) -> Option<From> {
+        let (argv, envp) = (attributes.argv.clone(), attributes.envp.clone());
+        match &attributes.program {
+            Program::Path(path) if envp.is_some() || is_path(path) => {
+                Some(From { path: path.clone(), argv, envp })
+            }
+            _ => None,
+        }
+    }
+
+    fn is(&self, attributes: &Attributes) -> bool {
+        let same_environment = match (&self.envp, &attributes.envp) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (None, None) => true,
+            _ => false,
+        };
+        same_environment
+            && Arc::ptr_eq(&self.argv, &attributes.argv)
+            && matches!(&attributes.program, Program::Path(path) if Arc::ptr_eq(&self.path, path))
+    }
+}
+
+/// Whether a name is not to be looked for.
+fn is_path(name: &CStr) -> bool {
+    name.to_bytes().contains(&b'/')
+}
+
+// SAFETY: the pointers are dead between spawns; before any is read, `prepare` replaces all of them
+// or finds that they point into strings that the image holds. Spawning needs the image exclusively.
 unsafe impl Send for Image {}
 
 impl Image {
-    /// Fills the vectors for a child.
+    /// Fills the vectors for a child, unless they are still right.
     pub(super) fn prepare(&mut self, attributes: &Attributes) -> Result<(), SpawnError> {
+        if self.from.as_ref().is_some_and(|from| from.is(attributes)) {
+            if let Some(zeroth) = attributes.argv.first() {
+                // A child that shared our memory may have executed the shell.
+                self.restore_argv(zeroth);
+            }
+            return Ok(());
+        }
+        self.from = None;
+        self.fill(attributes)?;
+        self.from = From::of(attributes);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn fill(&mut self, attributes: &Attributes) -> Result<(), SpawnError> {
         if attributes.argv.is_empty() {
             return Err(SpawnError::new(SpawnStep::Arguments, Error::EINVAL));
         }
@@ -71,7 +128,7 @@ impl Image {
     }
 
     fn list_candidates(&mut self, path: &CStr, envp: Option<&[CString]>) {
-        if path.to_bytes().contains(&b'/') {
+        if is_path(path) {
             self.candidates.push(path.as_ptr());
             return;
         }
@@ -111,7 +168,7 @@ impl Image {
         self.arguments.as_ptr().cast::<Pointer>()
     }
 
-    /// Undoes [`Image::shell_argv`] for the next candidate.
+    /// Undoes [`Image::shell_argv`].
     pub(super) fn restore_argv(&self, zeroth: &CStr) {
         if let Some(cell) = self.arguments.get(1) {
             cell.set(zeroth.as_ptr());
@@ -170,6 +227,42 @@ mod tests {
     #[test]
     fn an_environment_without_path_gets_the_default_one() {
         assert_eq!(candidates("a", Some(&[])), ["/bin/a", "/usr/bin/a"]);
+    }
+
+    fn zeroth(image: &Image) -> String {
+        // SAFETY: the strings that the image points into are alive.
+        unsafe { CStr::from_ptr(*image.argv()) }.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_same_strings_are_not_laid_out_again_and_others_are() {
+        let with = |path: &Arc<CStr>, argv: &Arc<[CString]>, envp: Option<&Arc<[CString]>>| {
+            let mut attributes = Attributes::new(Program::Path(path.clone()), argv.clone());
+            attributes.envp = envp.cloned();
+            attributes
+        };
+        let (a, b): (Arc<CStr>, Arc<CStr>) = (c"./a".into(), c"b".into());
+        let (one, two): (Arc<[CString]>, Arc<[CString]>) =
+            ([c"one".to_owned()].into(), [c"two".to_owned()].into());
+        let path: Arc<[CString]> = [c"PATH=/x".to_owned()].into();
+        let mut image = Image::default();
+        let mut try_with = |attributes: Attributes| {
+            image.prepare(&attributes).unwrap();
+            // SAFETY: as above.
+            let first = unsafe { CStr::from_ptr(image.candidates()[0]) }.to_str().unwrap();
+            let found = (first.to_owned(), zeroth(&image), image.inherited);
+            image.prepare(&attributes).unwrap();
+            // As a child does that executes a script, and never comes back.
+            image.shell_argv(c"script".as_ptr());
+            found
+        };
+        let expect = |path: &str, zeroth: &str, inherited| (path.into(), zeroth.into(), inherited);
+        assert_eq!(try_with(with(&a, &one, None)), expect("./a", "one", true));
+        assert_eq!(try_with(with(&a, &one, None)), expect("./a", "one", true));
+        assert_eq!(try_with(with(&a, &two, None)), expect("./a", "two", true));
+        assert_eq!(try_with(with(&a, &two, Some(&path))), expect("./a", "two", false));
+        assert_eq!(try_with(with(&b, &two, Some(&path))), expect("/x/b", "two", false));
+        assert_eq!(try_with(with(&b, &two, Some(&path))), expect("/x/b", "two", false));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Rejected: a closure to run in the child. It would have to be safe in shared memory, or would
 //! force a copy of it; all that closures are used for is data here.
 
+mod attempt;
 mod attributes;
 mod calls;
 mod child;
@@ -32,7 +33,7 @@ mod unlisted;
 use std::os::fd::{OwnedFd, RawFd};
 
 pub(crate) use attributes::{
-    Attributes, Groups, Limit, Program, ResetSignals, Session, Slot, Source,
+    Attributes, BUSY_RETRIES, Groups, Limit, Program, ResetSignals, Session, Slot, Source,
 };
 
 use descriptors::{Arrangement, Placement};

@@ -1,12 +1,12 @@
-//! The three ways to a child, and which one to take when.
+//! The three ways to a child.
 //!
-//! Invariant: an attempt that failed for want of something is followed by one that does without it,
-//! so the number of attempts is bounded by the number of things to do without. A child that has
-//! reported an error is reaped before anything else happens.
+//! Invariant: a child that has reported an error is reaped before anything else happens. Every spawn
+//! runs through here with cold caches, so that what it rarely needs is kept out of line.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use super::attempt::Attempt;
 use super::attributes::{Attributes, Program, Source};
 use super::child::{Orders, enter, run};
 use super::clone::{self, Cloned, Request};
@@ -14,24 +14,13 @@ use super::descriptors::Placement;
 use super::dumpable::Dumpable;
 use super::reserve::{self, Lease};
 use super::signals::{self, Blocked};
-use super::stack::{SharedPage, Stack};
+use super::stack::Stack;
 use super::status::{Failure, Status, Wire, from_wire};
 use super::{Child, Fallbacks, SpawnPath, Spawner, Switches, probe};
 use crate::error::{Error, Result};
 use crate::process::{SpawnError, SpawnStep};
 use crate::sys::wait::{self, How, Whom};
 use crate::sys::{check, pidfd, retry};
-
-/// One way of making a child, by what it uses.
-#[derive(Debug, Clone, Copy)]
-struct Attempt {
-    path: SpawnPath,
-    clone3: bool,
-    clear_sighand: bool,
-    pidfd: bool,
-    share_table: bool,
-    into_cgroup: bool,
-}
 
 /// What an attempt came to.
 enum Outcome {
@@ -56,7 +45,7 @@ impl Spawner {
         self.image.prepare(attributes)?;
         let mut attempt = self.first_attempt(attributes, switches)?;
         loop {
-            match self.attempt(attributes, switches, attempt)? {
+            match self.attempt(attributes, switches, &attempt)? {
                 Outcome::Running(child) => return Ok(child),
                 Outcome::Failed(failure) => {
                     if failure.step != SpawnStep::Unshare || !attempt.share_table {
@@ -67,105 +56,16 @@ impl Spawner {
                     }
                     attempt.share_table = false;
                 }
-                Outcome::Refused(errno) => {
-                    attempt = self.next_attempt(attempt, switches, errno)?;
-                }
+                Outcome::Refused(errno) => self.next_attempt(&mut attempt, switches, errno)?,
             }
         }
-    }
-
-    /// What the switches allow and the probes found to work.
-    fn first_attempt(
-        &mut self,
-        attributes: &Attributes,
-        switches: &Switches,
-    ) -> Result<Attempt, SpawnError> {
-        let mut path = switches.path;
-        let mut is_shared = false;
-        if path != SpawnPath::Fork {
-            let memory = |error| SpawnError::new(SpawnStep::Memory, error);
-            if self.stack.is_none() {
-                self.stack = Some(Stack::new().map_err(memory)?);
-            }
-            let Some(stack) = &self.stack else { return Err(memory(Error::ENOMEM)) };
-            is_shared = probe::shares_memory(stack, &self.status);
-            if path == SpawnPath::Auto && is_shared {
-                path = SpawnPath::SharedMemory;
-            }
-            if matches!(path, SpawnPath::Auto | SpawnPath::VforkPage) {
-                if self.page.is_none() {
-                    self.page = Some(SharedPage::new().map_err(memory)?);
-                }
-                let works =
-                    self.page.as_ref().is_some_and(|p| probe::shares_page(stack, p.status()));
-                if path == SpawnPath::Auto {
-                    path = if works { SpawnPath::VforkPage } else { SpawnPath::Fork };
-                }
-            }
-        }
-        let is_clone = path != SpawnPath::Fork;
-        let clone3 = is_clone && switches.clone3 && probe::CLONE3.may_be();
-        Ok(Attempt {
-            path,
-            clone3,
-            clear_sighand: clone3 && switches.clear_sighand,
-            pidfd: switches.pidfd,
-            // An emulator that does not share memory cannot be trusted with the table either
-            // (m: valgrind ends a program that asks for it).
-            share_table: is_clone
-                && is_shared
-                && switches.share_table
-                && switches.close_range
-                && !attributes.inherit_unlisted
-                && probe::UNSHARE.may_be(),
-            into_cgroup: clone3 && attributes.cgroup.is_some(),
-        })
-    }
-
-    /// What to do without after a refused clone; the error when there is nothing left.
-    fn next_attempt(
-        &mut self,
-        mut attempt: Attempt,
-        switches: &Switches,
-        errno: c_int,
-    ) -> Result<Attempt, SpawnError> {
-        let refused = |step| Err(SpawnError::new(step, Error::from_errno(errno)));
-        let is_unavailable = matches!(errno, libc::ENOSYS | libc::EPERM | libc::EINVAL);
-        if matches!(errno, libc::EMFILE | libc::ENFILE) && attempt.pidfd {
-            attempt.pidfd = false;
-        } else if is_unavailable && attempt.clone3 {
-            let stack = self.stack.as_ref();
-            if attempt.into_cgroup
-                && stack.is_some_and(|stack| probe::clone3_works(stack, &self.status))
-            {
-                // EINVAL is a kernel before 5.7; the other two are the cgroup's own words.
-                if errno != libc::EINVAL {
-                    return refused(SpawnStep::Cgroup);
-                }
-                attempt.into_cgroup = false;
-            } else {
-                probe::CLONE3.deny();
-                attempt =
-                    Attempt { clone3: false, clear_sighand: false, into_cgroup: false, ..attempt };
-            }
-        } else if attempt.into_cgroup && !matches!(errno, libc::EAGAIN | libc::ENOMEM) {
-            return refused(SpawnStep::Cgroup);
-        } else if is_unavailable
-            && switches.path == SpawnPath::Auto
-            && attempt.path != SpawnPath::Fork
-        {
-            attempt = Attempt { path: SpawnPath::Fork, share_table: false, ..attempt };
-        } else {
-            return refused(SpawnStep::Clone);
-        }
-        Ok(attempt)
     }
 
     fn attempt(
         &mut self,
         attributes: &Attributes,
         switches: &Switches,
-        attempt: Attempt,
+        attempt: &Attempt,
     ) -> Result<Outcome, SpawnError> {
         let pipe = if attempt.path == SpawnPath::Fork { Some(signal_pipe()?) } else { None };
         let program = match &attributes.program {
@@ -179,16 +79,22 @@ impl Spawner {
 
         let extra = [program, terminal, written, writer];
         let lease = self.lease(attempt.share_table, extra)?;
-        let lent = |number: Option<RawFd>| number.map(|number| lease.of(number));
-        self.placements.clear();
-        self.placements.extend(self.plan.placements.iter().map(|p| {
-            let source = lease.of(p.source);
-            // A copy is close-on-exec whatever the original is.
-            Placement { source, inheritable: p.inheritable && source == p.source, ..*p }
-        }));
+        let lent = |number: Option<RawFd>| match &lease {
+            Some(lease) => number.map(|number| lease.of(number)),
+            None => number,
+        };
+        let placements = match &lease {
+            Some(lease) => {
+                place_lent(&mut self.placements, &self.plan.placements, lease);
+                &self.placements
+            }
+            None => &self.plan.placements,
+        };
         self.sources.clear();
-        self.sources.extend(extra.into_iter().filter_map(lent));
-        self.arrangement.arrange(&self.placements, &self.sources);
+        for number in extra {
+            self.sources.extend(lent(number));
+        }
+        self.arrangement.arrange(placements, &self.sources);
 
         let ignored = *self.ignored.get_or_insert_with(signals::ignored);
         let status = match (attempt.path, &self.page) {
@@ -253,17 +159,27 @@ impl Spawner {
     }
 
     /// Low numbers for the sources, when the child is to copy a part of the table only.
-    fn lease(&mut self, is_shared: bool, extra: [Option<RawFd>; 4]) -> Result<Lease, SpawnError> {
+    fn lease(
+        &mut self,
+        is_shared: bool,
+        extra: [Option<RawFd>; 4],
+    ) -> Result<Option<Lease>, SpawnError> {
         if !is_shared {
-            return Ok(Lease::none());
+            return Ok(None);
         }
         reserve::fill();
-        let sources = self.plan.placements.iter().map(|placement| placement.source);
-        if !sources.clone().chain(extra.into_iter().flatten()).any(reserve::is_worthwhile) {
-            return Ok(Lease::none());
+        let is_high = |number: &Option<RawFd>| number.is_some_and(reserve::is_worthwhile);
+        let mut placements = self.plan.placements.iter();
+        if placements.any(|p| reserve::is_worthwhile(p.source)) || extra.iter().any(is_high) {
+            return self.take_lease(extra);
         }
+        Ok(None)
+    }
+
+    #[cold]
+    fn take_lease(&mut self, extra: [Option<RawFd>; 4]) -> Result<Option<Lease>, SpawnError> {
         self.sources.clear();
-        self.sources.extend(sources);
+        self.sources.extend(self.plan.placements.iter().map(|placement| placement.source));
         self.sources.extend(extra.into_iter().flatten());
         self.sources.sort_unstable();
         self.sources.dedup();
@@ -275,36 +191,15 @@ impl Spawner {
     }
 }
 
-impl Attempt {
-    fn request(&self, cgroup: Option<RawFd>, _switches: &Switches) -> Request {
-        let mut flags = libc::CLONE_VFORK;
-        if self.path == SpawnPath::SharedMemory {
-            flags |= libc::CLONE_VM;
-        }
-        if self.share_table {
-            flags |= libc::CLONE_FILES;
-        }
-        #[cfg(test)]
-        if _switches.withhold_memory {
-            flags &= !libc::CLONE_VM;
-        }
-        let Attempt { clone3, clear_sighand, pidfd, .. } = *self;
-        Request { clone3, flags, clear_sighand, cgroup, pidfd }
-    }
-
-    fn fallbacks(&self, attributes: &Attributes, switches: &Switches) -> Fallbacks {
-        let is_clone = self.path != SpawnPath::Fork;
-        let is_lower = switches.path == SpawnPath::Auto && self.path != SpawnPath::SharedMemory;
-        let is_copied = is_clone && !self.share_table && !attributes.inherit_unlisted;
-        let mut fallbacks = Fallbacks::empty();
-        fallbacks.set(Fallbacks::LOWER_PATH, is_lower);
-        fallbacks.set(Fallbacks::OLDER_CLONE, is_clone && !self.clone3);
-        fallbacks.set(Fallbacks::COPIED_TABLE, is_copied);
-        fallbacks.set(Fallbacks::HANDLERS_ONE_BY_ONE, is_clone && !self.clear_sighand);
-        let is_written = attributes.cgroup.is_some() && !self.into_cgroup;
-        fallbacks.set(Fallbacks::CGROUP_WRITTEN, is_written);
-        fallbacks
-    }
+/// The placements, with leased numbers for their sources.
+#[cold]
+fn place_lent(placements: &mut Vec<Placement>, planned: &[Placement], lease: &Lease) {
+    placements.clear();
+    placements.extend(planned.iter().map(|p| {
+        let source = lease.of(p.source);
+        // A copy is close-on-exec whatever the original is.
+        Placement { source, inheritable: p.inheritable && source == p.source, ..*p }
+    }));
 }
 
 type Made = (Cloned, Option<Failure>);
@@ -338,6 +233,7 @@ struct SignalPipe {
     writer: OwnedFd,
 }
 
+#[cold]
 fn signal_pipe() -> Result<SignalPipe, SpawnError> {
     let mut ends = [-1; 2];
     // SAFETY: room for two numbers; on success both are new and ours.
@@ -350,6 +246,7 @@ fn signal_pipe() -> Result<SignalPipe, SpawnError> {
 }
 
 /// `fork`, then the end of the pipe: end of file is a child that executes.
+#[cold]
 fn fork(orders: &Orders<'_>, pipe: SignalPipe, wants_pidfd: bool) -> Result<Made, c_int> {
     let SignalPipe { reader, writer } = pipe;
     let pid = {
@@ -381,6 +278,7 @@ fn fork(orders: &Orders<'_>, pipe: SignalPipe, wants_pidfd: bool) -> Result<Made
 
 /// Waits for a child that has said its last word. It may not be a zombie yet, so the wait blocks;
 /// it may be gone, when somebody else waits for everything, and then ECHILD is as good.
+#[cold]
 fn reap(cloned: &Cloned) {
     let whom = match &cloned.pidfd {
         Some(pidfd) => Whom::Pidfd(pidfd.as_fd()),
@@ -393,6 +291,7 @@ fn reap(cloned: &Cloned) {
 }
 
 /// The child's error, in a caller's words.
+#[cold]
 fn told(failure: Failure) -> SpawnError {
     if let Failure { step: SpawnStep::Dup(slot), errno: libc::EBADF } = failure {
         // Sources were open, so this is the kernel's word for a target beyond the limit (dup(2)).

@@ -20,7 +20,7 @@ const STANDARD: u32 = 3;
 /// The placements for one child. Their buffers are reused for the next.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Indexes of slots, sorted by the slots' numbers.
+    /// Indexes of slots, sorted by the slots' numbers; empty when that is how they are listed.
     order: Vec<usize>,
     /// Sorted by target, each target once.
     pub(super) placements: Vec<Placement>,
@@ -56,8 +56,8 @@ impl Plan {
                 });
             }
         }
-        for index in 0..self.order.len() {
-            let Some(slot) = self.order.get(index).and_then(|&index| slots.get(index)) else {
+        for index in 0..slots.len() {
+            let Some(slot) = slots.get(self.order.get(index).copied().unwrap_or(index)) else {
                 continue;
             };
             let (source, inheritable) = match self.follow(slots, slot)? {
@@ -68,34 +68,52 @@ impl Plan {
             let (target, blocking) = (slot.number as RawFd, slot.blocking);
             self.placements.push(Placement { target, source, blocking, inheritable });
         }
-        self.placements.sort_unstable_by_key(|placement| placement.target);
+        if self.null.is_some() {
+            self.placements.sort_unstable_by_key(|placement| placement.target);
+        }
         self.check_terminals(attributes)
     }
 
     /// Gives back which of the standard streams are listed, bit n for number n.
     fn sort(&mut self, slots: &[Slot]) -> Result<u32, SpawnError> {
-        let number = |&index: &usize| slots.get(index).map(|slot| slot.number);
         self.order.clear();
-        self.order.extend(0..slots.len());
-        self.order.sort_by_key(number);
-        let (mut before, mut standard) = (None, 0);
-        for number in self.order.iter().filter_map(number) {
+        if !slots.is_sorted_by(|a, b| a.number < b.number) {
+            self.put_in_order(slots)?;
+        }
+        let mut standard = 0;
+        for slot in slots {
+            let number = slot.number;
             if RawFd::try_from(number).is_err() {
                 return Err(SpawnError::new(SpawnStep::Dup(number), Error::EBADF));
-            }
-            if before == Some(number) {
-                // Two descriptors for one number: neither is more right.
-                return Err(SpawnError::new(SpawnStep::Dup(number), Error::EINVAL));
             }
             if number < STANDARD {
                 standard |= 1 << number;
             }
-            before = Some(number);
         }
         Ok(standard)
     }
 
+    #[cold]
+    fn put_in_order(&mut self, slots: &[Slot]) -> Result<(), SpawnError> {
+        let number = |&index: &usize| slots.get(index).map(|slot| slot.number);
+        self.order.extend(0..slots.len());
+        self.order.sort_by_key(number);
+        let mut before = None;
+        for number in self.order.iter().filter_map(number) {
+            if before == Some(number) {
+                // Two descriptors for one number: neither is more right.
+                return Err(SpawnError::new(SpawnStep::Dup(number), Error::EINVAL));
+            }
+            before = Some(number);
+        }
+        Ok(())
+    }
+
     fn find<'a>(&self, slots: &'a [Slot], number: u32) -> Option<&'a Slot> {
+        if self.order.is_empty() {
+            let at = slots.binary_search_by_key(&number, |slot| slot.number).ok()?;
+            return slots.get(at);
+        }
         let key = |index: &usize| slots.get(*index).map(|slot| slot.number);
         let at = self.order.binary_search_by_key(&Some(number), key).ok()?;
         slots.get(*self.order.get(at)?)

@@ -77,6 +77,7 @@ pub(super) fn clone3_works(stack: &Stack, status: &Status) -> bool {
     matches!(try_with(true, flags, stack, status), Ok(_) | Err(libc::EAGAIN | libc::ENOMEM))
 }
 
+#[cold]
 fn ask(flags: c_int, stack: &Stack, status: &Status) -> Option<bool> {
     if CLONE3.may_be() {
         match try_with(true, flags, stack, status) {

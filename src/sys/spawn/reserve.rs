@@ -120,40 +120,35 @@ pub(super) fn is_worthwhile(source: RawFd) -> bool {
 /// Low numbers that stand for high sources until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
-    _alone: Option<Held>,
+    _alone: Held,
     null: RawFd,
     loans: [Option<Loan>; SPARE_COUNT],
 }
 
 impl Lease {
-    /// Nothing lent: every source stands for itself.
-    pub(super) fn none() -> Lease {
-        Lease { _alone: None, null: -1, loans: [None; SPARE_COUNT] }
-    }
-
     /// Lends numbers to the highest of `sources`, which are sorted, when that pays. Nothing is lent
     /// otherwise, or when another spawn has the reserve: then the child copies more of the table.
     ///
     /// # Errors
     /// The source that is not open, with the errno.
-    pub(super) fn take(sources: &[RawFd]) -> Result<Lease, (RawFd, Error)> {
-        let mut lease = Lease::none();
+    pub(super) fn take(sources: &[RawFd]) -> Result<Option<Lease>, (RawFd, Error)> {
         let highest = sources.last().copied().unwrap_or(-1);
         if !is_worthwhile(highest) {
-            return Ok(lease);
+            return Ok(None);
         }
-        let Some(alone) = LEASED.try_lock() else { return Ok(lease) };
+        let Some(alone) = LEASED.try_lock() else { return Ok(None) };
         let null = NULL.load(Ordering::Relaxed);
         if null < 0 || !is_ours(null) {
-            return Ok(lease);
+            return Ok(None);
         }
 
         // The highest sources first, for as long as there are spares below them.
         let mut rest = sources.iter().rev().copied().peekable();
         let mut limit = 0;
+        let mut loans = [None; SPARE_COUNT];
         let spares = SPARES.iter().map(|spare| spare.load(Ordering::Relaxed));
         let ours = spares.filter(|spare| *spare >= 0 && is_ours(*spare));
-        for (loan, spare) in lease.loans.iter_mut().zip(ours) {
+        for (loan, spare) in loans.iter_mut().zip(ours) {
             match rest.next_if(|source| *source >= WORTHWHILE && *source > spare) {
                 Some(source) => *loan = Some(Loan { source, spare }),
                 None => break,
@@ -161,16 +156,15 @@ impl Lease {
             limit = limit.max(spare);
         }
         if highest - rest.next().map_or(limit, |source| limit.max(source)) < WORTHWHILE {
-            return Ok(Lease::none());
+            return Ok(None);
         }
-        lease.null = null;
-        lease._alone = Some(alone);
+        let lease = Lease { _alone: alone, null, loans };
         for Loan { source, spare } in lease.loans.iter().flatten().copied() {
             // SAFETY: the spare holds our placeholder, which nobody else uses.
             let done = retry(|| unsafe { libc::dup3(source, spare, libc::O_CLOEXEC) });
             done.map_err(|error| (source, error))?;
         }
-        Ok(lease)
+        Ok(Some(lease))
     }
 
     /// The number that stands for a source.

@@ -51,6 +51,7 @@ impl Drop for Mapping {
 pub(super) struct Stack(Mapping);
 
 impl Stack {
+    #[cold]
     pub(super) fn new() -> Result<Stack> {
         // Inaccessible first: what is not made writable is the guard.
         let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_STACK;
