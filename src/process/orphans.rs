@@ -6,6 +6,7 @@
 //! and ends when the list is empty.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::owned;
@@ -66,12 +67,16 @@ fn state() -> MutexGuard<'static, State> {
     STATE.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether anything was ever put on the list, here or before a fork: a loop asks each time it runs.
+static EVER: AtomicBool = AtomicBool::new(false);
+
 /// Sees to it that somebody waits for these.
 pub(super) fn hand_over(orphans: Vec<Orphan>) {
     let orphans: Vec<Orphan> = orphans.into_iter().filter(|orphan| !orphan.reap()).collect();
     if orphans.is_empty() {
         return;
     }
+    EVER.store(true, Ordering::Relaxed);
     let mut state = state();
     state.list.extend(orphans);
     find_somebody(&mut state);
@@ -127,6 +132,9 @@ fn reap_all(wake: &WakeList) {
 
 /// A loop runs that cannot be woken: an occasion to find somebody for what is on the list.
 pub(super) fn look_again() {
+    if !EVER.load(Ordering::Relaxed) {
+        return;
+    }
     let mut state = state();
     if state.thread.is_none() && !state.list.is_empty() {
         find_somebody(&mut state);

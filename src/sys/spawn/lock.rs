@@ -2,68 +2,92 @@
 //!
 //! Invariant: the lock belongs to a process. Another thread may hold it, waiting for its own child,
 //! at the moment when a program forks; in the forked process that thread does not exist, and a
-//! `std::sync::Mutex` would stay locked for good. Here the word holds the holder's pid, and whoever
-//! finds a pid that is not its own takes the lock over.
+//! `std::sync::Mutex` would stay locked for good. Here the word holds the mark of the holder's
+//! process, and whoever finds one that is not its own takes the lock over. Without contention
+//! neither taking it nor giving it back calls the kernel.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// 0 when free, else the pid of the process one of whose threads holds it.
+use crate::sys::fork_mark;
+
+/// In the word beside the mark: somebody waits, or may.
+const AWAITED: u32 = 1;
+
+/// 0 when free, else the mark of the process one of whose threads holds it.
 #[derive(Debug)]
-pub(super) struct ProcessLock(AtomicI32);
+pub(super) struct ProcessLock(AtomicU32);
 
 /// Held until dropped.
 #[derive(Debug)]
 pub(super) struct Held {
-    word: &'static AtomicI32,
+    word: &'static AtomicU32,
 }
 
 impl ProcessLock {
     pub(super) const fn new() -> ProcessLock {
-        ProcessLock(AtomicI32::new(0))
+        ProcessLock(AtomicU32::new(0))
     }
 
     /// Takes the lock unless a thread of this process has it.
     pub(super) fn try_lock(&'static self) -> Option<Held> {
-        let (word, own) = (&self.0, own_pid());
-        let mut holder = word.load(Ordering::Relaxed);
-        while holder != own {
-            match word.compare_exchange(holder, own, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some(Held { word }),
-                Err(now) => holder = now,
+        self.take(own_mark()).ok()
+    }
+
+    /// Puts `own` into the word unless a thread of this process has it: then gives the word back.
+    fn take(&'static self, own: u32) -> Result<Held, u32> {
+        let word = &self.0;
+        let mut now = word.load(Ordering::Relaxed);
+        while now & !AWAITED != own & !AWAITED {
+            match word.compare_exchange(now, own, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Ok(Held { word }),
+                Err(changed) => now = changed,
             }
         }
-        None
+        Err(now)
     }
 
     /// Takes the lock, waiting for the thread that has it.
     pub(super) fn lock(&'static self) -> Held {
+        let mut own = own_mark();
         loop {
-            if let Some(held) = self.try_lock() {
-                return held;
+            let now = match self.take(own) {
+                Ok(held) => return held,
+                Err(now) => now,
+            };
+            // Whoever has waited cannot know that nobody else does.
+            own |= AWAITED;
+            let marked = self.0.compare_exchange(now, own, Ordering::Relaxed, Ordering::Relaxed);
+            if now != own && marked.is_err() {
+                continue;
             }
             let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
             let no_end = std::ptr::null::<libc::timespec>();
             // SAFETY: the word is static. The wait ends at once when the word is no longer what
             // kept us out, and a wake-up for nothing only makes the loop turn.
-            unsafe {
-                libc::syscall(libc::SYS_futex, self.0.as_ptr(), operation, own_pid(), no_end)
-            };
+            unsafe { libc::syscall(libc::SYS_futex, self.0.as_ptr(), operation, own, no_end) };
         }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.word.store(0, Ordering::Release);
+        if self.word.swap(0, Ordering::Release) & AWAITED == 0 {
+            return;
+        }
         let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
         // SAFETY: the word is static, and is not read.
         unsafe { libc::syscall(libc::SYS_futex, self.word.as_ptr(), operation, 1) };
     }
 }
 
-fn own_pid() -> i32 {
-    // SAFETY: asking for our own pid cannot fail.
-    unsafe { libc::getpid() }
+/// What the word holds while a thread of this process has the lock; never 0.
+fn own_mark() -> u32 {
+    let mark = fork_mark::current().unwrap_or_else(|_| {
+        // Without a page for the mark there is still the pid.
+        // SAFETY: asking for our own pid cannot fail.
+        unsafe { libc::getpid() }.cast_unsigned()
+    });
+    (mark << 1).max(AWAITED << 1)
 }
 
 #[cfg(test)]
@@ -73,7 +97,7 @@ mod tests {
     #[test]
     fn one_thread_at_a_time_has_it() {
         static LOCK: ProcessLock = ProcessLock::new();
-        static INSIDE: AtomicI32 = AtomicI32::new(0);
+        static INSIDE: AtomicU32 = AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -92,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_holder_of_before_the_fork_is_forgotten() {
-        static LOCK: ProcessLock = ProcessLock(AtomicI32::new(i32::MAX));
+        static LOCK: ProcessLock = ProcessLock(AtomicU32::new(u32::MAX));
         drop(LOCK.lock());
         assert!(LOCK.try_lock().is_some());
     }
