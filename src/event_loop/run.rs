@@ -54,6 +54,7 @@ pub(super) fn run(lp: &Rc<LoopInner>, mode: RunMode) -> Result<bool> {
     let mut alive = lp.is_alive();
     if !alive {
         lp.update_time();
+        lp.children.close_now();
     }
     if mode == RunMode::Default && alive && !lp.stop.get() && !lp.is_halted() {
         lp.update_time();

@@ -14,7 +14,7 @@ use super::error::{SpawnError, SpawnStep};
 use super::exit::Exit;
 use super::handle::Process;
 use super::node::{End, ProcessNode, Underway};
-use super::spawner::OffLoop;
+use super::spawner::{OffLoop, Spawned};
 use super::stdio::{self, Direction, Stdio, c_string};
 use crate::error::Error;
 use crate::event_loop::{Facilities, LoopInner, LoopRef, Reaping};
@@ -61,11 +61,13 @@ impl Command {
     ) -> Result<Process, SpawnError> {
         let inner = lp.inner();
         get_ready(lp)?;
-        let Prepared { attributes, ends } = self.prepare()?;
-        let spawned = inner.children.spawning.spawn(&attributes, &switches(inner));
-        // The child's ends of its pipes are its own from here on.
-        drop(attributes);
-        let spawned = spawned?;
+        let (spawned, ends) = match self.make(inner) {
+            // What is missing may be the descriptor that the child before has left.
+            Err(error) if error.error() == Error::EMFILE && inner.children.close_now() => {
+                self.make(inner)?
+            }
+            made => made?,
+        };
         // What can be done beside the child is done after it has been made.
         let node = match ProcessNode::make(lp, Box::new(on_exit)) {
             Ok(node) => node,
@@ -77,6 +79,14 @@ impl Command {
         node.begin(spawned)?;
         ends.into_iter().for_each(End::attach);
         Ok(Process(node))
+    }
+
+    fn make(&self, lp: &LoopInner) -> Result<(Spawned, Vec<End>), SpawnError> {
+        let Prepared { attributes, ends } = self.prepare()?;
+        let spawned = lp.children.spawning.spawn(&attributes, &switches(lp));
+        // The child's ends of its pipes are its own from here on.
+        drop(attributes);
+        Ok((spawned?, ends))
     }
 
     /// As [`Command::spawn`], on a thread beside the loop, so that the loop goes on meanwhile:

@@ -117,8 +117,15 @@ impl ProcessNode {
     ///
     /// # Errors
     /// When the loop insists on a pidfd and there is none; the child is killed then.
-    pub(super) fn begin(self: &Rc<Self>, spawned: Spawned) -> std::result::Result<(), SpawnError> {
+    pub(super) fn begin(
+        self: &Rc<Self>,
+        mut spawned: Spawned,
+    ) -> std::result::Result<(), SpawnError> {
         let lp = self.lp();
+        if spawned.pidfd.is_none() && lp.has(Facilities::PIDFD) && lp.children.close_now() {
+            // There was no descriptor left for it, and now there is.
+            spawned.pidfd = pidfd::open(spawned.pid).ok().map(Arc::new);
+        }
         lp.counters.spawned(spawned.path, spawned.fallbacks.bits().count_ones());
         if lp.options.reaping == Reaping::Pidfd && spawned.pidfd.is_none() {
             let _gone = send(spawned.pid, None, libc::SIGKILL);

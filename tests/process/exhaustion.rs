@@ -97,6 +97,56 @@ fn when_descriptors_run_out_a_spawn_fails_cleanly_or_is_reported_exactly() {
 }
 
 #[test]
+fn the_descriptor_of_an_ended_child_is_there_for_the_next() {
+    isolated(|| {
+        let lp = new_loop();
+        if !reaps_by_pidfd(&lp) || lp.options().spawn_path == SpawnPath::Fork {
+            return skip("without pidfds, and on the fork path, other descriptors are needed");
+        }
+        shell("exit 0").spawn(&lp, |_, _| {}).unwrap();
+        run(&lp);
+        let before = open_fds();
+        let crowd = Crowd::with_room_for(1);
+        let exits = Exits::new();
+        let mut command = Command::new("true");
+        let (next, note) = (command.clone(), exits.note());
+        let first = move |process: &Process, exit: blacklight::Exit| {
+            assert!(exit.success());
+            let with_pidfd = next.spawn(&process.event_loop(), note).unwrap();
+            assert!(with_pidfd.pidfd().is_some(), "the first one's number is free");
+        };
+        command.spawn(&lp, first).unwrap();
+        run(&lp);
+        assert!(exits.one().success());
+        assert_eq!(lp.metrics().pidfd_fallbacks, 0);
+        drop(crowd);
+        assert_eq!(open_fds(), before);
+    });
+}
+
+#[test]
+fn between_turns_no_more_than_one_ended_child_has_left_a_descriptor() {
+    isolated(|| {
+        let lp = new_loop();
+        shell("exit 0").spawn(&lp, |_, _| {}).unwrap();
+        run(&lp);
+        let before = open_fds().len();
+        let exits = Exits::new();
+        for _ in 0..20 {
+            Command::new("true").spawn(&lp, exits.note()).unwrap();
+        }
+        while exits.get().len() < 20 {
+            let alive = 20 - exits.get().len();
+            assert!(open_fds().len() <= before + alive + 1, "{:?}", open_fds());
+            lp.run(RunMode::Once).unwrap();
+        }
+        assert!(open_fds().len() <= before + 1);
+        lp.run(RunMode::NoWait).unwrap();
+        assert_eq!(open_fds().len(), before, "the next turn closes it");
+    });
+}
+
+#[test]
 fn without_a_descriptor_a_child_can_be_killed_and_closed() {
     isolated(|| {
         let lp = new_loop();
