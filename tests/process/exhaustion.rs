@@ -108,11 +108,11 @@ fn the_descriptor_of_an_ended_child_is_there_for_the_next() {
         let before = open_fds();
         let crowd = Crowd::with_room_for(1);
         let exits = Exits::new();
-        let mut command = Command::new("true");
+        let command = Command::new("true");
         let (next, note) = (command.clone(), exits.note());
         let first = move |process: &Process, exit: blacklight::Exit| {
             assert!(exit.success());
-            let with_pidfd = next.spawn(&process.event_loop(), note).unwrap();
+            let with_pidfd = next.spawn(process.event_loop(), note).unwrap();
             assert!(with_pidfd.pidfd().is_some(), "the first one's number is free");
         };
         command.spawn(&lp, first).unwrap();

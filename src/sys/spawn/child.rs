@@ -26,6 +26,9 @@ const EXIT_FAILED: c_int = 127;
 /// The last signal (include/uapi/asm-generic/signal.h, `_NSIG`).
 pub(super) const LAST_SIGNAL: c_int = 64;
 
+/// Signals 1 to 31, bit n-1 for signal n.
+const STANDARD_SIGNALS: u64 = (1 << 31) - 1;
+
 /// Everything a child needs to know, laid out by the parent.
 #[derive(Debug)]
 pub(super) struct Orders<'a> {
@@ -117,18 +120,17 @@ fn obey(orders: &Orders<'_>) -> Result<Infallible, Failure> {
 }
 
 fn reset_dispositions(orders: &Orders<'_>) {
-    for signal in 1..=LAST_SIGNAL {
-        let is_ignored = orders.ignored & (1 << (signal - 1)) != 0;
-        let is_wanted = match orders.attributes.reset_signals {
-            ResetSignals::Ignored => is_ignored,
-            ResetSignals::All => signal < 32 || is_ignored,
-        };
+    let mut wanted = match orders.attributes.reset_signals {
         // Without help from the clone nothing is known of handlers, so all are reset: in shared
         // memory a handler of the parent's must not run once the mask is lifted.
-        if is_wanted || !orders.cleared {
-            // Fails for SIGKILL and SIGSTOP only, whose disposition is default anyway.
-            let _ = calls::default_action(signal);
-        }
+        _ if !orders.cleared => u64::MAX,
+        ResetSignals::Ignored => orders.ignored,
+        ResetSignals::All => orders.ignored | STANDARD_SIGNALS,
+    };
+    while wanted != 0 {
+        // Fails for SIGKILL and SIGSTOP only, whose disposition is default anyway.
+        let _ = calls::default_action(wanted.trailing_zeros() as c_int + 1);
+        wanted &= wanted - 1;
     }
 }
 
