@@ -12,6 +12,7 @@ mod exit;
 mod handle;
 mod inspect;
 mod launch;
+mod look;
 mod node;
 mod orphans;
 mod owned;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::error::{SpawnError, SpawnStep};
-use super::node::send;
+use super::look::send;
 use super::orphans::{self, Orphan};
 use super::owned;
 use crate::error::Error;
