@@ -66,14 +66,24 @@ impl DescriptorKind {
 }
 
 /// The receiving side of a pipe in IPC mode.
-#[derive(Default)]
 pub(crate) struct Ipc {
     pending: RefCell<VecDeque<OwnedFd>>,
+    /// For what one read brings beside bytes.
+    room: RefCell<Box<ancillary::Room>>,
     credentials: Cell<Option<Credentials>>,
     cut_short: Cell<bool>,
 }
 
 impl Ipc {
+    pub(super) fn new() -> Ipc {
+        Ipc {
+            pending: RefCell::default(),
+            room: RefCell::new(Box::new(ancillary::Room::new())),
+            credentials: Cell::new(None),
+            cut_short: Cell::new(false),
+        }
+    }
+
     /// Whether there may be more behind the last read although it did not fill its buffer: the
     /// kernel ends one behind a segment with descriptors, and before one of another sender where
     /// credentials are passed; behind nothing else (`unix_stream_read_generic`, net/unix/af_unix.c).
@@ -90,13 +100,18 @@ impl Ipc {
 /// Reads bytes and keeps what came with them.
 #[inline(never)]
 pub(super) fn receive(node: &StreamNode, ipc: &Ipc, buffer: &mut [u8]) -> Result<usize> {
-    let received = node.with_fd(|fd| ancillary::receive(fd, buffer))?;
+    let received = {
+        let mut room = ipc.room.borrow_mut();
+        node.with_fd(|fd| ancillary::receive(fd, buffer, &mut room))?
+    };
     ipc.cut_short.set(!received.descriptors.is_empty() || received.credentials.is_some());
     if let Some(credentials) = received.credentials {
         ipc.credentials.set(Some(credentials));
     }
     let mut pending = ipc.pending.borrow_mut();
-    pending.extend(received.descriptors);
+    if !received.descriptors.is_empty() {
+        pending.extend(received.descriptors);
+    }
     if received.truncated {
         // There was room for all that one message can bring, so the process had none.
         return Err(Error::EMFILE);

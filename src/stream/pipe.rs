@@ -105,7 +105,7 @@ impl Pipe {
     /// As [`Pipe::new`].
     pub fn new_ipc(lp: &LoopRef) -> Result<Pipe> {
         let pipe = Pipe::new(lp)?;
-        let _first = pipe.0.rare().ipc.set(ipc::Ipc::default());
+        let _first = pipe.0.rare().ipc.set(ipc::Ipc::new());
         Ok(pipe)
     }
 

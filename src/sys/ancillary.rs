@@ -22,6 +22,10 @@ pub(crate) const MOST_DESCRIPTORS: usize = 253;
 pub(crate) const ROOM: usize =
     space(MOST_DESCRIPTORS * size_of::<RawFd>()) + space(size_of::<libc::ucred>());
 
+/// Room for it. Whoever receives often keeps it, because to clear it costs as much as to read a short
+/// message.
+pub(crate) type Room = Control<ROOM>;
+
 /// Who sent a message, as the kernel vouches for it (`SO_PASSCRED`, unix(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -87,16 +91,18 @@ pub(crate) struct Received {
     pub(crate) truncated: bool,
 }
 
-/// recvmsg(2), without blocking: bytes and what came with them.
-pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received> {
-    let mut control = Control::<ROOM>::new();
+/// recvmsg(2), without blocking: bytes and what came with them, by way of `control`.
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    control: &mut Room,
+) -> Result<Received> {
     let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: an all-zero msghdr has no name, no buffers and no flags.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut slice;
     message.msg_iovlen = 1;
     message.msg_control = control.room().as_mut_ptr().cast();
-    message.msg_controllen = ROOM as _;
     let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
     // SAFETY: the message refers to one slice and `ROOM` bytes of control data, all of which
     // outlive the call.
@@ -182,7 +188,7 @@ mod tests {
         let (one, other) = pair().unwrap();
         let sent = devices(MOST_DESCRIPTORS);
         assert_eq!(send(one.as_fd(), &[IoSlice::new(b"x")], &sent), Ok(1));
-        let received = receive(other.as_fd(), &mut [0; 8]).unwrap();
+        let received = receive(other.as_fd(), &mut [0; 8], &mut Room::new()).unwrap();
         assert_eq!((received.bytes, received.descriptors.len()), (1, MOST_DESCRIPTORS));
         assert!(!received.truncated);
         assert!(received.descriptors.iter().all(|fd| {
@@ -204,7 +210,7 @@ mod tests {
         pass_credentials(other.as_fd(), true).unwrap();
         let sent = devices(MOST_DESCRIPTORS);
         assert_eq!(send(one.as_fd(), &[IoSlice::new(b"x")], &sent), Ok(1));
-        let received = receive(other.as_fd(), &mut [0; 8]).unwrap();
+        let received = receive(other.as_fd(), &mut [0; 8], &mut Room::new()).unwrap();
         assert_eq!(received.descriptors.len(), MOST_DESCRIPTORS);
         assert_eq!(received.credentials.unwrap().pid, std::process::id() as i32);
     }

@@ -87,9 +87,16 @@ pub(super) fn next(state: &Rc<State>) -> Option<Option<Incoming>> {
         pause(state);
         return None;
     }
-    let next = state.decoder.borrow_mut().next_message();
+    let (next, left) = {
+        let mut decoder = state.decoder.borrow_mut();
+        (decoder.next_message(), decoder.buffered())
+    };
     match next {
-        Some(Ok(value)) => return Some(dispatch(state, value)),
+        Some(Ok(value)) => {
+            // Nothing is left to be looked for: most messages come alone.
+            state.undecoded.set(left > 0 || !state.descriptors.borrow().is_empty());
+            return Some(dispatch(state, value));
+        }
         Some(Err(error)) => {
             state.undecoded.set(false);
             state.fail(ChannelError::Message(error));
@@ -97,8 +104,7 @@ pub(super) fn next(state: &Rc<State>) -> Option<Option<Incoming>> {
         }
         None => state.undecoded.set(false),
     }
-    let unannounced =
-        !state.descriptors.borrow().is_empty() && state.decoder.borrow().buffered() == 0;
+    let unannounced = !state.descriptors.borrow().is_empty() && left == 0;
     if unannounced || state.has_too_many_descriptors() {
         state.fail(ChannelError::UnannouncedHandle);
     }

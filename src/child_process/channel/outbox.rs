@@ -210,7 +210,7 @@ fn try_out(state: &Rc<State>) {
 /// Writes everything that waits, or gives it to the pipe's queue.
 pub(super) fn flush(state: &Rc<State>) {
     let outbox = &state.outgoing.outbox;
-    if outbox.len() <= KEPT {
+    if (1..=KEPT).contains(&outbox.len()) {
         try_out(state);
     }
     if outbox.len() == 0 {

@@ -202,6 +202,12 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if let Kind::Plain(properties) = &self.kind
+            && !properties.entries().iter().any(|(_, value)| matches!(value, Value::Object(_)))
+        {
+            // Most messages are flat, and there is nothing to be kept from the stack.
+            return;
+        }
         let mut pending = Vec::new();
         self.kind.take_objects(&mut pending);
         while let Some(Object(node)) = pending.pop() {

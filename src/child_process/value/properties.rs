@@ -111,10 +111,10 @@ impl Properties {
     /// assert_eq!(properties.insert("a", 2), Some(Value::from(1)));
     /// ```
     pub fn insert(&mut self, key: impl Into<JsString>, value: impl Into<Value>) -> Option<Value> {
-        let (key, value) = match self.table.replace(key.into(), value.into()) {
-            Ok(old) => return Some(old),
-            Err(entry) => entry,
-        };
+        let (key, value) = (key.into(), value.into());
+        if let Some(position) = self.table.find_key(&key) {
+            return Some(std::mem::replace(&mut self.table.entries_mut()[position].1, value));
+        }
         match index_of(&key) {
             None => self.table.push_new(key, value),
             Some(index) => {

@@ -160,6 +160,15 @@ impl JsString {
         self.utf8() == Ok(b"")
     }
 
+    /// Text that is in place, with the zeros behind it, and its length.
+    #[inline]
+    pub(super) fn in_place(&self) -> Option<(&[u8; SHORT], usize)> {
+        match &self.0 {
+            Form::Short { length, bytes } => Some((bytes, usize::from(*length))),
+            _ => None,
+        }
+    }
+
     /// The bytes of text, or the code units of what is none.
     #[inline]
     pub(super) fn utf8(&self) -> Result<&[u8], &[u16]> {

@@ -9,6 +9,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 /// Up to this many entries are searched in a row.
 const LINEAR: usize = 16;
 
+/// Entries that the first one makes room for.
+const FIRST: usize = 4;
+
 /// What can be a key of a [`Table`].
 pub(super) trait Key {
     /// Feeds what [`Key::same`] compares into the hasher.
@@ -72,6 +75,7 @@ impl<K: Key, V> Table<K, V> {
     }
 
     /// Where the entry is that `feed` and `same` describe.
+    #[inline]
     pub(super) fn find(
         &self,
         feed: impl FnOnce(&mut std::hash::DefaultHasher),
@@ -79,30 +83,41 @@ impl<K: Key, V> Table<K, V> {
     ) -> Option<usize> {
         match &self.index {
             None => self.entries.iter().position(|(key, _)| same(key)),
-            Some(index) => {
-                index.probe(index.hash(feed), |position| same(&self.entries[position].0)).ok()
-            }
+            Some(index) => self.find_by_hash(index, feed, same),
         }
     }
 
+    #[inline(never)]
+    fn find_by_hash(
+        &self,
+        index: &Index,
+        feed: impl FnOnce(&mut std::hash::DefaultHasher),
+        same: impl Fn(&K) -> bool,
+    ) -> Option<usize> {
+        index.probe(index.hash(feed), |position| same(&self.entries[position].0)).ok()
+    }
+
+    #[inline]
     pub(super) fn find_key(&self, key: &K) -> Option<usize> {
         self.find(|hasher| key.feed(hasher), |other| other.same(key))
     }
 
-    /// Replaces the value of a key that is there; gives both back when it is not.
-    pub(super) fn replace(&mut self, key: K, value: V) -> Result<V, (K, V)> {
-        match self.find_key(&key) {
-            Some(position) => Ok(std::mem::replace(&mut self.entries[position].1, value)),
-            None => Err((key, value)),
+    /// Adds a key that is not there yet as the last one.
+    #[inline]
+    pub(super) fn push_new(&mut self, key: K, value: V) {
+        if self.entries.capacity() == 0 {
+            // At once what growing would give, and cheaper.
+            self.entries = Vec::with_capacity(FIRST);
+        }
+        self.entries.push((key, value));
+        if self.entries.len() > LINEAR {
+            self.index_last();
         }
     }
 
-    /// Adds a key that is not there yet as the last one.
-    pub(super) fn push_new(&mut self, key: K, value: V) {
-        self.entries.push((key, value));
+    fn index_last(&mut self) {
         let length = self.entries.len();
         match &mut self.index {
-            None if length <= LINEAR => {}
             Some(index) if length * 2 <= index.slots.len() => {
                 let hash = index.hash(|hasher| self.entries[length - 1].0.feed(hasher));
                 if let Err(slot) = index.probe(hash, |_| false) {
@@ -114,14 +129,13 @@ impl<K: Key, V> Table<K, V> {
     }
 
     /// Replaces or adds.
+    #[inline]
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        match self.replace(key, value) {
-            Ok(old) => Some(old),
-            Err((key, value)) => {
-                self.push_new(key, value);
-                None
-            }
+        if let Some(position) = self.find_key(&key) {
+            return Some(std::mem::replace(&mut self.entries[position].1, value));
         }
+        self.push_new(key, value);
+        None
     }
 
     /// Adds a key that is not there yet at a place of its own.

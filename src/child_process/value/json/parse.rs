@@ -9,46 +9,28 @@ use super::special;
 
 pub(super) fn parse(text: &str, max_depth: usize) -> Result<Value, CodecError> {
     let mut input = Input { text, bytes: text.as_bytes(), at: 0 };
-    // Most messages are flat: only what has something open inside it is on the heap.
-    let mut innermost: Option<Frame> = None;
+    let mut frame = match input.begin()? {
+        Begun::Value(value) => return input.finish().map(|()| value),
+        Begun::Frame(_) if max_depth == 0 => return Err(CodecError::TooDeep { limit: max_depth }),
+        Begun::Frame(frame) => frame,
+    };
+    // What is around the innermost one.
     let mut open: Vec<Frame> = Vec::new();
-    'values: loop {
-        let mut value = match input.begin()? {
-            Begun::Value(value) => value,
-            Begun::Frame(frame) => {
-                if open.len() + usize::from(innermost.is_some()) == max_depth {
-                    return Err(CodecError::TooDeep { limit: max_depth });
-                }
-                open.extend(innermost.replace(frame));
-                continue;
+    let mut inside = None;
+    loop {
+        if let Some(inner) = frame.read_on(inside.take(), &mut input)? {
+            if open.len() + 1 == max_depth {
+                return Err(CodecError::TooDeep { limit: max_depth });
             }
-        };
-        // The value may end the one that it is in, and so on.
-        loop {
-            value = match innermost.as_mut() {
-                None => return input.finish().map(|()| value),
-                Some(Frame::Array(elements)) => {
-                    elements.push(value);
-                    match input.token() {
-                        Some(b',') => continue 'values,
-                        Some(b']') => Kind::Array(Array::from(std::mem::take(elements))).into(),
-                        _ => return Err(input.unexpected("comma or bracket expected")),
-                    }
-                }
-                Some(Frame::Object(filling, key)) => {
-                    filling.set(std::mem::take(key), value);
-                    match input.token() {
-                        Some(b',') => {
-                            *key = input.key()?;
-                            continue 'values;
-                        }
-                        Some(b'}') => Kind::Plain(std::mem::take(filling).finish()).into(),
-                        _ => return Err(input.unexpected("comma or brace expected")),
-                    }
-                }
-            };
-            innermost = open.pop();
+            open.push(std::mem::replace(&mut frame, inner));
+            continue;
         }
+        let value = frame.finish();
+        frame = match open.pop() {
+            Some(frame) => frame,
+            None => return input.finish().map(|()| value),
+        };
+        inside = Some(value);
     }
 }
 
@@ -61,6 +43,57 @@ enum Frame {
 enum Begun {
     Value(Value),
     Frame(Frame),
+}
+
+impl Frame {
+    /// Reads values up to one with values inside, of which the beginning is given back, or to the
+    /// end. `inside` is the one that was given back last.
+    fn read_on(
+        &mut self,
+        mut inside: Option<Value>,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Frame>, CodecError> {
+        // Nearly all is values without others inside, so these stay in a loop of their own.
+        match self {
+            Frame::Array(elements) => loop {
+                let value = match inside.take() {
+                    Some(value) => value,
+                    None => match input.begin()? {
+                        Begun::Value(value) => value,
+                        Begun::Frame(inner) => return Ok(Some(inner)),
+                    },
+                };
+                elements.push(value);
+                match input.token() {
+                    Some(b',') => {}
+                    Some(b']') => return Ok(None),
+                    _ => return Err(input.unexpected("comma or bracket expected")),
+                }
+            },
+            Frame::Object(filling, key) => loop {
+                let value = match inside.take() {
+                    Some(value) => value,
+                    None => match input.begin()? {
+                        Begun::Value(value) => value,
+                        Begun::Frame(inner) => return Ok(Some(inner)),
+                    },
+                };
+                filling.set(std::mem::take(key), value);
+                match input.token() {
+                    Some(b',') => *key = input.key()?,
+                    Some(b'}') => return Ok(None),
+                    _ => return Err(input.unexpected("comma or brace expected")),
+                }
+            },
+        }
+    }
+
+    fn finish(self) -> Value {
+        match self {
+            Frame::Array(elements) => Kind::Array(Array::from(elements)).into(),
+            Frame::Object(filling, _) => Kind::Plain(filling.finish()).into(),
+        }
+    }
 }
 
 struct Input<'a> {

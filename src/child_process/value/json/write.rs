@@ -94,6 +94,17 @@ impl Output<'_> {
 
     fn string(&mut self, text: &JsString) {
         self.out.push(b'"');
+        // The zeros behind short text need attention too, so this is about the text as a whole. All
+        // of the room is copied, because a copy of a fixed length is a few instructions.
+        if let Some((bytes, length)) = text.in_place()
+            && special(bytes) >= length
+        {
+            let end = self.out.len() + length;
+            self.out.extend_from_slice(bytes);
+            self.out.truncate(end);
+            self.out.push(b'"');
+            return;
+        }
         match text.utf8() {
             Ok(text) => self.escaped(text),
             Err(units) => {

@@ -24,18 +24,20 @@ pub(super) fn encode(value: &Value, out: &mut Vec<u8>) -> Result<(), CodecError>
     };
     output.writer.tag(tags::HEADER);
     output.writer.varint(tags::VERSION);
+    // Most messages are flat: only what has something open inside it is on the heap.
+    let mut innermost = None;
     let mut open = Vec::new();
     let mut next = output.value(value)?;
     loop {
         if let Some(object) = next
             && let Some(frame) = output.object(object)?
         {
-            open.push(frame);
+            open.extend(innermost.replace(frame));
         }
-        let Some(frame) = open.last_mut() else { return Ok(()) };
+        let Some(frame) = innermost.as_mut() else { return Ok(()) };
         next = frame.advance(&mut output)?;
         if next.is_none() {
-            open.pop();
+            innermost = open.pop();
         }
     }
 }
