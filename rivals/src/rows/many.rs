@@ -9,6 +9,9 @@ use crate::clone::Attributes;
 use crate::floor::{Does, Program};
 use crate::row::{Goal, Group, Row, Unit, Who, each};
 
+/// Exits among many children that go on living: as many as libuv can do in two seconds.
+const AMONG: u64 = 100;
+
 pub(super) fn rows() -> Vec<Row> {
     let mut descriptors = Row::new(Group::Children, "10,000 descriptors open against 10, a spawn")
         .unit(Unit::Times)
@@ -20,6 +23,10 @@ pub(super) fn rows() -> Vec<Row> {
         .goal(Goal::AtMost(1.10));
     let mut exits = Row::new(Group::Children, "10,000 exits at once, each")
         .units(10_000)
+        .rounds(11)
+        .goal(Goal::Against(Who::Floor, 1.0));
+    let mut among = Row::new(Group::Children, "an exit among 10,000 living")
+        .units(AMONG)
         .rounds(11)
         .goal(Goal::Against(Who::Floor, 1.0));
     let mut growth = Row::new(Group::Children, "10,000 exits at once against 100, each")
@@ -65,7 +72,13 @@ pub(super) fn rows() -> Vec<Row> {
             }
         });
     }
-    vec![descriptors, alive, exits, growth]
+    for who in [Who::Blacklight, Who::Libuv, Who::Floor, Who::PidfdFloor] {
+        among = among.entry(who, move || {
+            let mut spawner = starting(who);
+            move |units| one_by_one(&mut *spawner, units)
+        });
+    }
+    vec![descriptors, alive, exits, growth, among]
 }
 
 /// Program 0 exits, program 1 sleeps.
@@ -99,6 +112,31 @@ fn while_others_live(spawner: &mut dyn Spawner) -> Vec<f64> {
     end(&pids);
     spawner.finish(0);
     samples
+}
+
+/// Kills some of 10,000 children one after the other, here and there among them: from the kill to the
+/// report. None is killed twice, as the step and the number of children have no common factor.
+fn one_by_one(spawner: &mut dyn Spawner, count: u64) -> f64 {
+    const CHILDREN: usize = 10_000;
+    const STEP: usize = 3_989;
+    let mut pids = Vec::new();
+    spawner.start(1, CHILDREN, Some(&mut pids));
+    let begun = Instant::now();
+    for nth in 1..=count as usize {
+        // SAFETY: a child of ours that nobody has waited for yet.
+        unsafe { libc::kill(pids[nth * STEP % CHILDREN], libc::SIGKILL) };
+        spawner.finish_any(CHILDREN - nth);
+    }
+    let taken = each(begun, count);
+    let mut left: Vec<i32> = Vec::new();
+    for (place, pid) in pids.into_iter().enumerate() {
+        if !(1..=count as usize).any(|nth| nth * STEP % CHILDREN == place) {
+            left.push(pid);
+        }
+    }
+    end(&left);
+    spawner.finish(0);
+    taken
 }
 
 /// Children that have all ended by the time the first is waited for.

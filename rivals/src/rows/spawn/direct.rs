@@ -60,6 +60,10 @@ impl Spawner for Std {
             child.wait().expect("a child of ours");
         }
     }
+
+    fn finish_any(&mut self, _left: usize) {
+        unreachable!("the standard library waits for one child, by its number");
+    }
 }
 
 pub(super) struct Floor {
@@ -94,13 +98,18 @@ impl Spawner for Floor {
 
     /// By number where some are left, else whoever has ended.
     fn finish(&mut self, left: usize) {
+        if left == 0 {
+            return self.finish_any(left);
+        }
         for pid in self.children.drain(left..) {
-            if left == 0 {
-                // SAFETY: no pointer but null.
-                check(unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) });
-            } else {
-                floor::wait(pid);
-            }
+            floor::wait(pid);
+        }
+    }
+
+    fn finish_any(&mut self, left: usize) {
+        for _ in self.children.drain(left..) {
+            // SAFETY: no pointer but null.
+            check(unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) });
         }
     }
 }
@@ -155,5 +164,9 @@ impl Spawner for PidfdFloor {
                 self.alive -= 1;
             }
         }
+    }
+
+    fn finish_any(&mut self, left: usize) {
+        self.finish(left);
     }
 }

@@ -119,4 +119,8 @@ impl Spawner for Libuv {
             self.lp.run(uv_run_mode_UV_RUN_ONCE);
         }
     }
+
+    fn finish_any(&mut self, left: usize) {
+        self.finish(left);
+    }
 }

@@ -62,4 +62,8 @@ impl Spawner for Ours {
             self.lp.run(RunMode::Once).expect("a turn");
         }
     }
+
+    fn finish_any(&mut self, left: usize) {
+        self.finish(left);
+    }
 }

@@ -20,6 +20,9 @@ pub(in crate::rows) trait Spawner {
 
     /// Waits until the end of all children but the first `left` has been reported.
     fn finish(&mut self, left: usize);
+
+    /// As [`Spawner::finish`], where those that are left may be any of them.
+    fn finish_any(&mut self, left: usize);
 }
 
 pub(in crate::rows) fn can(who: Who, attributes: Attributes) -> bool {
@@ -58,5 +61,9 @@ impl Spawner for Keeping {
 
     fn finish(&mut self, left: usize) {
         self.spawner.finish(left);
+    }
+
+    fn finish_any(&mut self, left: usize) {
+        self.spawner.finish_any(left);
     }
 }
