@@ -3,51 +3,19 @@
 //! Invariant: a path is copied when the operation is described, and whatever is wrong with its text
 //! is known then.
 
-use std::ffi::{CStr, CString};
-use std::ops::Deref;
+use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event_loop::Facilities;
+use crate::sys::c_path::CPath;
 use crate::sys::io_uring::Submission;
 use crate::work::Operation;
 
-/// Bytes that are kept in place, the NUL among them; most paths are shorter, and the memory of the
-/// others is one thread's to allocate and another's to free.
-const SHORT: usize = 64;
-
-/// A path as the kernel wants it.
-pub(super) enum CPath {
-    Short([u8; SHORT]),
-    Long(CString),
-}
-
-impl CPath {
-    /// `EINVAL` when there is a NUL in it.
-    pub(super) fn new(path: &Path) -> Result<CPath> {
-        let bytes = path.as_os_str().as_bytes();
-        if bytes.len() >= SHORT {
-            return CString::new(bytes).map(CPath::Long).map_err(|_| Error::EINVAL);
-        }
-        if bytes.contains(&0) {
-            return Err(Error::EINVAL);
-        }
-        let mut short = [0; SHORT];
-        short[..bytes.len()].copy_from_slice(bytes);
-        Ok(CPath::Short(short))
-    }
-}
-
-impl Deref for CPath {
-    type Target = CStr;
-
-    fn deref(&self) -> &CStr {
-        match self {
-            CPath::Short(bytes) => CStr::from_bytes_until_nul(bytes).unwrap_or_default(),
-            CPath::Long(path) => path,
-        }
-    }
+/// A path as the kernel wants it; `EINVAL` when there is a NUL in it.
+pub(super) fn c_path(path: &Path) -> Result<CPath> {
+    CPath::new(path.as_os_str().as_bytes())
 }
 
 impl<T: Send + 'static> Operation<Result<T>> {
@@ -56,7 +24,7 @@ impl<T: Send + 'static> Operation<Result<T>> {
         path: impl AsRef<Path>,
         call: impl FnOnce(CPath, Facilities) -> Result<T> + Send + 'static,
     ) -> Self {
-        match CPath::new(path.as_ref()) {
+        match c_path(path.as_ref()) {
             Ok(path) => Operation::call(move |facilities| call(path, facilities)),
             Err(error) => Operation::refuse(error),
         }
@@ -68,7 +36,7 @@ impl<T: Send + 'static> Operation<Result<T>> {
         submission: impl Fn(&CStr) -> Option<Submission> + Send + 'static,
         call: impl FnOnce(CPath, Option<i32>, Facilities) -> Result<T> + Send + 'static,
     ) -> Self {
-        match CPath::new(path.as_ref()) {
+        match c_path(path.as_ref()) {
             Ok(path) => Operation::call_or_ring(path, move |path| submission(path), call),
             Err(error) => Operation::refuse(error),
         }
@@ -79,7 +47,7 @@ impl<T: Send + 'static> Operation<Result<T>> {
         paths: [&Path; 2],
         call: impl FnOnce([CPath; 2], Facilities) -> Result<T> + Send + 'static,
     ) -> Self {
-        match (CPath::new(paths[0]), CPath::new(paths[1])) {
+        match (c_path(paths[0]), c_path(paths[1])) {
             (Ok(one), Ok(other)) => {
                 Operation::call(move |facilities| call([one, other], facilities))
             }
@@ -107,7 +75,7 @@ impl Operation<Result<()>> {
         submission: fn(&CStr, &CStr) -> Option<Submission>,
         call: fn(&CStr, &CStr) -> Result<()>,
     ) -> Self {
-        match (CPath::new(paths[0]), CPath::new(paths[1])) {
+        match (c_path(paths[0]), c_path(paths[1])) {
             (Ok(one), Ok(other)) => Operation::call_or_ring(
                 [one, other],
                 move |[one, other]| submission(one, other),
@@ -117,22 +85,6 @@ impl Operation<Result<()>> {
                 },
             ),
             (Err(error), _) | (_, Err(error)) => Operation::refuse(error),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_of_any_length_is_the_one_that_was_given() {
-        for length in [0, 1, SHORT - 2, SHORT - 1, SHORT, SHORT + 1, 5000] {
-            let path = "x".repeat(length);
-            let kept = CPath::new(Path::new(&path)).unwrap();
-            assert_eq!(kept.to_bytes(), path.as_bytes());
-            let with_nul = CPath::new(Path::new(&format!("{path}\0"))).map(|path| path.to_owned());
-            assert_eq!(with_nul, Err(Error::EINVAL), "{length}");
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::c_path::CPath;
+use super::c_path::c_path;
 use crate::error::Result;
 use crate::event_loop::Facilities;
+use crate::sys::c_path::CPath;
 use crate::sys::file::Times;
 use crate::sys::io_uring::Submission;
 use crate::sys::statx::{self, Facts, StatRoom, Whom};
@@ -265,7 +266,7 @@ pub(super) fn operation<S: Send + 'static>(
 }
 
 fn on_path(path: &Path, whom: fn(&CPath) -> Whom<'_>) -> Operation<Result<Stat>> {
-    match CPath::new(path) {
+    match c_path(path) {
         Ok(path) => operation(path, whom),
         Err(error) => Operation::refuse(error),
     }

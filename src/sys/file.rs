@@ -136,12 +136,19 @@ pub(crate) enum At {
 pub(crate) fn read(number: RawFd, slices: &mut [libc::iovec], at: At) -> Result<usize> {
     let count = slices.len().min(MOST_SLICES) as libc::c_int;
     let from = slices.as_ptr();
-    let n = match at {
+    // One slice alone is less work for the kernel without the list.
+    let n = match (&*slices, at) {
         // SAFETY: the caller's slices describe memory that may be written, for as long as the call
         // lasts; `count` of them are there. So it is below.
-        At::Current => unsafe { libc::readv(number, from, count) },
+        ([one], At::Current) => unsafe { libc::read(number, one.iov_base, one.iov_len) },
         // SAFETY: as above.
-        At::Offset(offset) => unsafe { libc::preadv64(number, from, count, offset) },
+        ([one], At::Offset(offset)) => unsafe {
+            libc::pread64(number, one.iov_base, one.iov_len, offset)
+        },
+        // SAFETY: as above.
+        (_, At::Current) => unsafe { libc::readv(number, from, count) },
+        // SAFETY: as above.
+        (_, At::Offset(offset)) => unsafe { libc::preadv64(number, from, count, offset) },
     };
     check(n as libc::c_long).map(|n| n as usize)
 }
@@ -174,12 +181,20 @@ pub(crate) fn write_all(number: RawFd, slices: &mut [libc::iovec], at: At) -> Re
 
 fn write(number: RawFd, slices: &[libc::iovec], at: At) -> Result<usize> {
     let (from, count) = (slices.as_ptr(), slices.len().min(MOST_SLICES) as libc::c_int);
-    retry(|| match at {
+    retry(|| match (slices, at) {
         // SAFETY: the caller's slices describe memory that may be read, for as long as the call
         // lasts; `count` of them are there. So it is below.
-        At::Current => unsafe { libc::writev(number, from, count) as libc::c_long },
+        ([one], At::Current) => unsafe {
+            libc::write(number, one.iov_base, one.iov_len) as libc::c_long
+        },
         // SAFETY: as above.
-        At::Offset(offset) => unsafe {
+        ([one], At::Offset(offset)) => unsafe {
+            libc::pwrite64(number, one.iov_base, one.iov_len, offset) as libc::c_long
+        },
+        // SAFETY: as above.
+        (_, At::Current) => unsafe { libc::writev(number, from, count) as libc::c_long },
+        // SAFETY: as above.
+        (_, At::Offset(offset)) => unsafe {
             libc::pwritev64(number, from, count, offset) as libc::c_long
         },
     })

@@ -10,6 +10,7 @@
 pub(crate) mod affinity;
 pub(crate) mod ancillary;
 pub(crate) mod arch;
+pub(crate) mod c_path;
 pub(crate) mod control;
 pub(crate) mod copy;
 pub(crate) mod datagram;

@@ -4,6 +4,7 @@
 //! without the lock; the others rely on that. Once the loop is gone nothing stays in it: a block that
 //! comes late is dropped by the thread that brings it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::task::{Block, Go};
@@ -20,7 +21,7 @@ pub(super) struct Ended {
 /// What is in a mailbox.
 #[derive(Default)]
 struct Content {
-    ended: Vec<Ended>,
+    ended: VecDeque<Ended>,
     closed: bool,
 }
 
@@ -37,10 +38,15 @@ impl Mailbox {
         Mailbox { content: Mutex::default(), waker, facilities }
     }
 
-    /// Takes everything out, and leaves `room`, which is empty, in its place.
-    pub(super) fn take(&self, room: &mut Vec<Ended>) {
+    /// Puts everything behind what is in `ended`. The mailbox is left with the room of one that was
+    /// empty.
+    pub(super) fn take(&self, ended: &mut VecDeque<Ended>) {
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut content.ended, room);
+        if ended.is_empty() {
+            std::mem::swap(&mut content.ended, ended);
+        } else {
+            ended.append(&mut content.ended);
+        }
     }
 
     /// The loop is gone.
@@ -59,7 +65,7 @@ impl Mailbox {
         let rest = match this.content.try_lock() {
             Ok(mut content) => std::mem::take(&mut content.ended),
             Err(TryLockError::Poisoned(content)) => std::mem::take(&mut content.into_inner().ended),
-            Err(TryLockError::WouldBlock) => Vec::new(),
+            Err(TryLockError::WouldBlock) => VecDeque::new(),
         };
         drop(rest);
         std::mem::forget(this);
@@ -82,7 +88,7 @@ impl Ticket {
                 drop(block);
                 return;
             }
-            content.ended.push(Ended { key: self.key, block });
+            content.ended.push_back(Ended { key: self.key, block });
             content.ended.len() == 1
         };
         if first && let Some(waker) = &self.mailbox.waker {
@@ -142,9 +148,11 @@ mod tests {
             Job { block: Box::new(Held(held.clone())), ticket }.run();
         };
         bring(7);
-        let mut room = Vec::new();
-        mailbox.take(&mut room);
-        assert_eq!(room.drain(..).map(|ended| ended.key).collect::<Vec<_>>(), [7]);
+        let mut ended = VecDeque::new();
+        mailbox.take(&mut ended);
+        bring(3);
+        mailbox.take(&mut ended);
+        assert_eq!(ended.drain(..).map(|ended| ended.key).collect::<Vec<_>>(), [7, 3]);
         bring(8);
         assert_eq!(Arc::strong_count(&held), 2, "waits for the loop");
         mailbox.close();

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 
 use super::WorkClass;
 use super::mailbox::Job;
-use super::statistics::PoolStatistics;
+use super::statistics::{ClassCounts, PoolStatistics};
 
 /// The place of a job in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,8 @@ pub(super) struct Queue {
     pub(super) threads: usize,
     /// Threads that have no job, those among them that are just being started or woken.
     pub(super) free: usize,
-    counts: PoolStatistics,
+    counts: [ClassCounts; 3],
+    by_reserve: u64,
 }
 
 impl Queue {
@@ -98,7 +99,8 @@ impl Queue {
             next: 0,
             threads: 0,
             free: 0,
-            counts: PoolStatistics::default(),
+            counts: Default::default(),
+            by_reserve: 0,
         }
     }
 
@@ -112,7 +114,7 @@ impl Queue {
     /// Takes a job out again that no thread has taken; `None` when one has.
     pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
         let job = self.waiting[id.class.index()].remove(id.number)?;
-        self.counts.classes[id.class.index()].canceled += 1;
+        self.counts[id.class.index()].canceled += 1;
         Some(job)
     }
 
@@ -123,7 +125,7 @@ impl Queue {
     }
 
     fn running(&self, class: WorkClass) -> usize {
-        self.counts.classes[class.index()].running
+        self.counts[class.index()].running
     }
 
     fn room_for_slow(&self) -> usize {
@@ -142,8 +144,9 @@ impl Queue {
         self.threads < self.size && self.takeable() > self.free
     }
 
-    /// Whether one of the threads that sleep, of which there are `asleep`, is to be woken.
-    pub(super) fn wants_waking(&self, asleep: usize) -> bool {
+    /// Whether those who are free and awake are too few for what waits: one of the `asleep` others
+    /// is to be woken, and if there is none, there may have to be another thread, or the reserve.
+    pub(super) fn wants_another(&self, asleep: usize) -> bool {
         self.takeable() > self.free - asleep
     }
 
@@ -174,30 +177,30 @@ impl Queue {
         if !self.wants_reserve() {
             return None;
         }
-        self.counts.by_reserve += 1;
+        self.by_reserve += 1;
         self.begin(WorkClass::File, now())
     }
 
     fn begin(&mut self, class: WorkClass, now: u64) -> Option<(WorkClass, Job)> {
         let (since, job) = self.waiting[class.index()].pop()?;
-        let counts = &mut self.counts.classes[class.index()];
-        counts.running += 1;
-        counts.begin(now.saturating_sub(since));
+        self.counts[class.index()].begin(now.saturating_sub(since));
         Some((class, job))
     }
 
     /// A job has been done.
     pub(super) fn end(&mut self, class: WorkClass) {
-        self.counts.classes[class.index()].running -= 1;
+        self.counts[class.index()].running -= 1;
     }
 
     pub(super) fn statistics(&self) -> PoolStatistics {
-        let mut counts = self.counts;
-        counts.threads = self.threads;
-        for class in WorkClass::ALL {
-            counts.classes[class.index()].queued = self.waiting[class.index()].count;
+        let class = |class: WorkClass| {
+            self.counts[class.index()].statistics(self.waiting[class.index()].count)
+        };
+        PoolStatistics {
+            threads: self.threads,
+            by_reserve: self.by_reserve,
+            classes: WorkClass::ALL.map(class),
         }
-        counts
     }
 }
 
@@ -324,7 +327,7 @@ mod tests {
         let mut queue = queue(3);
         let mut asleep = 3;
         let mut wakes = |queue: &Queue| {
-            let wakes = queue.wants_waking(asleep);
+            let wakes = queue.wants_another(asleep);
             asleep -= usize::from(wakes);
             wakes
         };

@@ -31,8 +31,6 @@ pub(crate) struct Requests {
     pending: RefCell<Slab<Rc<dyn Node>>>,
     /// Those that have ended and are to be called back, in the order in which they ended.
     ended: RefCell<VecDeque<Ended>>,
-    /// What the mailbox is left with when it is emptied.
-    room: RefCell<Vec<Ended>>,
     ring: RefCell<RingState>,
     ring_watcher: Cell<WatcherKey>,
 }
@@ -64,7 +62,6 @@ impl Default for Requests {
             mailbox: RefCell::default(),
             pending: RefCell::default(),
             ended: RefCell::default(),
-            room: RefCell::default(),
             ring: RefCell::default(),
             ring_watcher: Cell::new(WatcherKey::NONE),
         }
@@ -117,14 +114,8 @@ impl Requests {
             (answered.finish)(answered.result);
         }
         if let RingState::Made(_, mailbox) = &*self.ring.borrow() {
-            self.take_from(mailbox);
+            mailbox.take(&mut self.ended.borrow_mut());
         }
-    }
-
-    fn take_from(&self, mailbox: &Mailbox) {
-        let mut room = self.room.borrow_mut();
-        mailbox.take(&mut room);
-        self.ended.borrow_mut().extend(room.drain(..));
     }
 
     /// The pool that works for the loop, found at first use.
@@ -157,7 +148,7 @@ impl Requests {
     /// Takes over what has ended.
     pub(crate) fn collect(&self) {
         if let Some(mailbox) = &*self.mailbox.borrow() {
-            self.take_from(mailbox);
+            mailbox.take(&mut self.ended.borrow_mut());
         }
     }
 

@@ -44,15 +44,45 @@ impl Default for ClassStatistics {
     }
 }
 
-impl ClassStatistics {
+/// The counts of one class as they are kept; times are in nanoseconds, which are cheaper to add.
+pub(super) struct ClassCounts {
+    pub(super) running: usize,
+    begun: u64,
+    pub(super) canceled: u64,
+    waited: u64,
+    longest_wait: u64,
+    histogram: [u64; STEPS],
+}
+
+impl Default for ClassCounts {
+    fn default() -> ClassCounts {
+        let histogram = [0; STEPS];
+        ClassCounts { running: 0, begun: 0, canceled: 0, waited: 0, longest_wait: 0, histogram }
+    }
+}
+
+impl ClassCounts {
     /// One job has been begun after so many nanoseconds.
-    pub(super) fn begin(&mut self, nanoseconds: u64) {
-        let wait = Duration::from_nanos(nanoseconds);
+    pub(super) fn begin(&mut self, wait: u64) {
+        self.running += 1;
         self.begun += 1;
         self.waited = self.waited.saturating_add(wait);
         self.longest_wait = self.longest_wait.max(wait);
-        let step = nanoseconds.checked_ilog2().unwrap_or(0) as usize;
+        let step = wait.checked_ilog2().unwrap_or(0) as usize;
         self.histogram[step.min(STEPS - 1)] += 1;
+    }
+
+    /// With how many wait now.
+    pub(super) fn statistics(&self, queued: usize) -> ClassStatistics {
+        ClassStatistics {
+            queued,
+            running: self.running,
+            begun: self.begun,
+            canceled: self.canceled,
+            waited: Duration::from_nanos(self.waited),
+            longest_wait: Duration::from_nanos(self.longest_wait),
+            histogram: self.histogram,
+        }
     }
 }
 
@@ -81,10 +111,11 @@ mod tests {
 
     #[test]
     fn waits_fall_into_steps_of_powers_of_two() {
-        let mut class = ClassStatistics::default();
+        let mut counts = ClassCounts::default();
         for wait in [0, 1, 2, 3, 4, 1 << 38, 1 << 39, u64::MAX] {
-            class.begin(wait);
+            counts.begin(wait);
         }
+        let class = counts.statistics(0);
         assert_eq!(class.histogram[..3], [2, 2, 1]);
         assert_eq!(class.histogram[38..], [1, 2]);
         assert_eq!(class.begun, 8);

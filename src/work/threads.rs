@@ -95,29 +95,39 @@ impl Shared {
     ) -> std::result::Result<JobId, (Error, Job)> {
         let mut state = self.lock();
         let id = state.queue.push(class, job, now);
+        let mut sleeper = None;
+        if state.queue.wants_another(state.asleep.len()) {
+            sleeper = state.asleep.pop();
+            if sleeper.is_none()
+                && let Err(error) = self.add_thread(&mut state)
+                && let Some(job) = state.queue.remove(id)
+            {
+                return Err((error, job));
+            }
+        }
+        drop(state);
+        if let Some(sleeper) = sleeper {
+            sleeper.call();
+        }
+        Ok(id)
+    }
+
+    /// Nobody sleeps and somebody is wanted. The error is that of the very first thread.
+    #[inline(never)]
+    fn add_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
         if state.queue.wants_thread() {
             match self.start(Shared::work) {
                 Ok(()) => {
                     state.queue.threads += 1;
                     state.queue.free += 1;
                 }
-                Err(error) if state.queue.threads == 0 => {
-                    if let Some(job) = state.queue.remove(id) {
-                        return Err((error, job));
-                    }
-                }
+                Err(error) if state.queue.threads == 0 => return Err(error),
                 // The threads that there are will have to do.
                 Err(_) => {}
             }
         }
-        let asleep = state.asleep.len();
-        let sleeper = if state.queue.wants_waking(asleep) { state.asleep.pop() } else { None };
-        self.call_reserve(&mut state);
-        drop(state);
-        if let Some(sleeper) = sleeper {
-            sleeper.call();
-        }
-        Ok(id)
+        self.call_reserve(state);
+        Ok(())
     }
 
     /// Ends the threads, once they are at rest; what waited is returned.
