@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
+use super::queue::KEPT_ROOM;
 use super::task::{Block, Go};
 use crate::error::Error;
 use crate::event_loop::Facilities;
@@ -41,6 +42,9 @@ impl Mailbox {
     /// Puts everything behind what is in `ended`. The mailbox is left with the room of one that was
     /// empty.
     pub(super) fn take(&self, ended: &mut VecDeque<Ended>) {
+        if ended.is_empty() && ended.capacity() > KEPT_ROOM {
+            ended.shrink_to(KEPT_ROOM);
+        }
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_empty() {
             std::mem::swap(&mut content.ended, ended);

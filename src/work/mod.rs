@@ -105,6 +105,7 @@ impl LoopRef {
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(Result<T, WorkError>) + 'static,
     ) -> Result<Request> {
+        self.inner().usable()?;
         let call = |work: _, go: Go| match go {
             Go::Run(_) => catch_unwind(AssertUnwindSafe(work))
                 .map_err(|payload| WorkError::Panicked(WorkerPanic::new(payload))),

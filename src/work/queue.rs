@@ -33,6 +33,9 @@ struct Queued {
     job: Option<Job>,
 }
 
+/// Room for jobs that a queue keeps when it has become empty; what a burst took beyond is given back.
+pub(super) const KEPT_ROOM: usize = 1024;
+
 /// The jobs of one class in the order of their numbers. Invariant: the first, if any, is there.
 #[derive(Default)]
 struct Line {
@@ -74,6 +77,9 @@ impl Line {
     fn close_up(&mut self) {
         while self.jobs.front().is_some_and(|queued| queued.job.is_none()) {
             self.jobs.pop_front();
+        }
+        if self.jobs.is_empty() && self.jobs.capacity() > KEPT_ROOM {
+            self.jobs.shrink_to(KEPT_ROOM);
         }
     }
 }
@@ -342,6 +348,17 @@ mod tests {
         push(&mut queue, &[File]);
         assert!(wakes(&queue));
         assert_eq!(take_all(&mut queue), [Slow, Slow, File]);
+    }
+
+    #[test]
+    fn a_line_gives_the_room_of_a_burst_back() {
+        for leave in [Line::pop, |line: &mut Line| line.remove(line.first()?).map(|job| (0, job))] {
+            let mut line = Line::default();
+            (0..5000).for_each(|number| line.push(number, 0, Job::empty()));
+            assert!(line.jobs.capacity() >= 5000);
+            while leave(&mut line).is_some() {}
+            assert!(line.jobs.capacity() < 2 * KEPT_ROOM, "{}", line.jobs.capacity());
+        }
     }
 
     #[test]

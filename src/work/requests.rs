@@ -289,7 +289,8 @@ pub(super) fn submit_to_ring<T: 'static>(
     works.register(lp, kind, place, done)
 }
 
-/// Gives work to the loop's pool; `done` is called with what it came to, of type `T`.
+/// Gives work to the pool of a loop that is usable; `done` is called with what it came to, of type
+/// `T`.
 pub(super) fn submit<T: 'static>(
     lp: &LoopRef,
     kind: RequestKind,
@@ -298,7 +299,6 @@ pub(super) fn submit<T: 'static>(
     done: impl FnOnce(T) + 'static,
 ) -> Result<Request> {
     let (inner, works) = (lp.inner(), &lp.inner().works);
-    inner.usable()?;
     let ticket = Ticket { key: works.next_key(), mailbox: works.mailbox(inner)? };
     // The thread begins while the rest is done here.
     let id = works.push(inner, class, Job { block, ticket })?;
