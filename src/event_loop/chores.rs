@@ -3,7 +3,8 @@
 //! Most turns of a busy server have nothing of the kind, and asking a dozen queues and sources each
 //! time costs more than reading from a socket does in this process. So whoever puts something in
 //! says so here, and a turn asks once. Invariant: a bit may be set for nothing, but is never clear
-//! while there is something; only the end of a turn clears bits, having looked at everything.
+//! while there is something; only the end of a turn clears bits, having looked at everything, and
+//! a round of the pending phase its own.
 
 use std::cell::Cell;
 
@@ -13,6 +14,10 @@ const QUEUED: u8 = 1;
 /// Signals, wake-ups, requests, events of files, exits, children to look at.
 const ERRANDS: u8 = 2;
 
+/// The queue of those with completed requests has, or had, somebody on it. It is asked for apart
+/// from the others, because a turn in which writes are completed has nothing else for them.
+const PENDING: u8 = 4;
+
 #[derive(Debug, Default)]
 pub(crate) struct Chores(Cell<u8>);
 
@@ -20,6 +25,11 @@ impl Chores {
     /// A handle has joined a queue.
     pub(crate) fn add_queued(&self) {
         self.0.set(self.0.get() | QUEUED);
+    }
+
+    /// A handle has joined the queue of those with completed requests.
+    pub(crate) fn add_pending(&self) {
+        self.0.set(self.0.get() | PENDING);
     }
 
     /// A source other than queues, timers and events has something to do, or must be asked.
@@ -32,11 +42,21 @@ impl Chores {
     }
 
     pub(crate) fn has_queued(&self) -> bool {
-        self.0.get() & QUEUED != 0
+        self.0.get() & (QUEUED | PENDING) != 0
     }
 
     pub(crate) fn has_errands(&self) -> bool {
         self.0.get() & ERRANDS != 0
+    }
+
+    /// Whether nothing can be there but completed requests.
+    pub(crate) fn has_only_pending(&self) -> bool {
+        self.0.get() == PENDING
+    }
+
+    /// There are no completed requests.
+    pub(crate) fn clear_pending(&self) {
+        self.0.set(self.0.get() & !PENDING);
     }
 
     /// Everything has been looked at, and this is left.

@@ -79,7 +79,12 @@ impl Queue {
 
     fn grown(&self, base: &Base) {
         self.len.set(self.len.get() + 1);
-        base.lp().inner().chores.add_queued();
+        let lp = base.lp().inner();
+        if std::ptr::eq(self, &raw const lp.pending) {
+            lp.chores.add_pending();
+        } else {
+            lp.chores.add_queued();
+        }
     }
 
     /// Leaves this queue, on which the handle is.

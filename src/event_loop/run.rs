@@ -99,7 +99,7 @@ fn turn(lp: &Rc<LoopInner>, mode: RunMode) -> Result<()> {
     lp.catching_up.set(false);
     lp.counters.turn();
     poll(lp, limit)?;
-    end_turn(lp, mode);
+    end_turn(lp, mode, PENDING_ROUNDS);
     Ok(())
 }
 
@@ -130,7 +130,17 @@ fn quiet_turns(lp: &Rc<LoopInner>) -> Result<()> {
                 break;
             }
         }
-        end_turn(lp, RunMode::Default);
+        let mut rounds = PENDING_ROUNDS;
+        if lp.chores.has_only_pending() {
+            run_pending(lp);
+            rounds -= 1;
+            if lp.pending.is_empty() {
+                lp.chores.clear_pending();
+            }
+        }
+        if !is_quiet(lp) {
+            end_turn(lp, RunMode::Default, rounds);
+        }
     }
     Ok(())
 }
@@ -166,9 +176,9 @@ fn hand_out(lp: &Rc<LoopInner>, n: usize) -> Result<()> {
 
 /// What a turn does after polling.
 #[inline(never)]
-fn end_turn(lp: &LoopInner, mode: RunMode) {
+fn end_turn(lp: &LoopInner, mode: RunMode, rounds: u32) {
     if !lp.chores.is_empty() {
-        after_polling(lp);
+        after_polling(lp, rounds);
     }
     if mode != RunMode::Default || somebody_sees_the_time(lp) {
         lp.update_time();
@@ -179,8 +189,8 @@ fn end_turn(lp: &LoopInner, mode: RunMode) {
 }
 
 #[inline(never)]
-fn after_polling(lp: &LoopInner) {
-    for _ in 0..PENDING_ROUNDS {
+fn after_polling(lp: &LoopInner, rounds: u32) {
+    for _ in 0..rounds {
         if lp.pending.is_empty() {
             break;
         }

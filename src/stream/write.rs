@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::buf::Bufs;
 use super::node::{Flags, StreamNode};
 use super::report::{complete, report};
-use super::writing::{Request, WriteCallback, WriteId, Writing, writing};
+use super::writing::{Done, Request, WriteCallback, WriteId, Writing, Written, writing};
 use crate::error::{Error, Result};
 use crate::sys::{ancillary, epoll};
 
@@ -80,7 +80,36 @@ pub(super) fn start(
     bufs: Bufs,
     callback: Option<WriteCallback>,
 ) -> Result<WriteId> {
+    if let Bufs::One(buf) = &bufs
+        && let bytes = buf.as_ref()
+        && !bytes.is_empty()
+        && may_write(node)
+    {
+        let (total, wrote) = (bytes.len(), node.write_one(bytes));
+        if wrote == Ok(total) {
+            return Ok(written_at_once(node, total, callback));
+        }
+        return go_on(node, bufs, Vec::new(), total, callback, Some(wrote));
+    }
     start_with(node, bufs, Vec::new(), callback)
+}
+
+/// Most writes are over when they begin; nothing is left of them but the callback.
+fn written_at_once(node: &StreamNode, total: usize, callback: Option<WriteCallback>) -> WriteId {
+    let id = next_id(node);
+    if let Some(callback) = callback {
+        let writing = writing(node);
+        writing.next_id.set(id.0 + 1);
+        node.base.request_started();
+        let written = Written { bytes: total, result: Ok(()) };
+        writing.done.borrow_mut().push_back(Done::Write(callback, written));
+        node.base.lp().inner().enqueue_pending(&node.base);
+    }
+    id
+}
+
+fn next_id(node: &StreamNode) -> WriteId {
+    WriteId(node.writing.get().map_or(0, |writing| writing.next_id.get()))
 }
 
 pub(super) fn start_with(
@@ -104,22 +133,34 @@ pub(super) fn start_with(
     if carries && (node.ipc().is_none() || total == 0 || descriptors.len() > MOST_DESCRIPTORS) {
         return Err(Error::EINVAL);
     }
-    let id = WriteId(node.writing.get().map_or(0, |writing| writing.next_id.get()));
+    go_on(node, bufs, descriptors, total, callback, None)
+}
+
+/// Writes what can be written now, unless that has been done, and sees to the rest.
+fn go_on(
+    node: &Rc<StreamNode>,
+    bufs: Bufs,
+    descriptors: Vec<OwnedFd>,
+    total: usize,
+    callback: Option<WriteCallback>,
+    wrote: Option<Result<usize>>,
+) -> Result<WriteId> {
+    let id = next_id(node);
     let mut request = Request { id, bufs, descriptors, total, written: 0, callback };
     let mut outcome = Ok(());
     // A write of no bytes, too, waits for those before it.
     let queued = node.writing.get().is_some_and(|writing| !writing.is_idle());
     let waits = queued || node.has(Flags::CONNECTING);
     if !waits {
-        match write_once(node, std::iter::once(&request)) {
-            (Ok(n), _) => {
+        match wrote.unwrap_or_else(|| write_once(node, std::iter::once(&request)).0) {
+            Ok(n) => {
                 request.written = n;
                 if n > 0 {
                     drop(std::mem::take(&mut request.descriptors));
                 }
             }
-            (Err(Error::EAGAIN), _) => {}
-            (Err(error), _) => outcome = Err(error),
+            Err(Error::EAGAIN) => {}
+            Err(error) => outcome = Err(error),
         }
         if node.has(Flags::WRITES_BLOCK) && outcome.is_ok() {
             outcome = write_all(node, &mut request);
