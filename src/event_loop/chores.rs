@@ -4,7 +4,7 @@
 //! time costs more than reading from a socket does in this process. So whoever puts something in
 //! says so here, and a turn asks once. Invariant: a bit may be set for nothing, but is never clear
 //! while there is something; only the end of a turn clears bits, having looked at everything, and
-//! a round of the pending phase its own.
+//! a round of the pending phase its own; a wake-up, too, that has asked all sources.
 
 use std::cell::Cell;
 
@@ -57,6 +57,11 @@ impl Chores {
     /// There are no completed requests.
     pub(crate) fn clear_pending(&self) {
         self.0.set(self.0.get() & !PENDING);
+    }
+
+    /// No source has anything to do, and none must be asked.
+    pub(crate) fn clear_errands(&self) {
+        self.0.set(self.0.get() & !ERRANDS);
     }
 
     /// Everything has been looked at, and this is left.

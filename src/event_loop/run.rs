@@ -202,9 +202,13 @@ fn after_polling(lp: &LoopInner, rounds: u32) {
     }
     let queues = [&lp.idle, &lp.prepare, &lp.pending, &lp.check];
     let queued = !lp.closing.is_empty() || queues.into_iter().any(|queue| !queue.is_at_rest());
-    let errands = lp.chores.has_errands()
-        && (has_errand(lp) || lp.works.has_made_ring() || lp.children.has_business());
+    let errands = lp.chores.has_errands() && has_errands_left(lp);
     lp.chores.settle(queued, errands);
+}
+
+/// Whether a source must be asked again, in this turn or the next.
+fn has_errands_left(lp: &LoopInner) -> bool {
+    has_errand(lp) || lp.works.has_made_ring() || lp.children.has_business()
 }
 
 /// Whether anything looks at the time between the end of a turn and the next one's events, after
@@ -433,10 +437,7 @@ fn dispatch(lp: &Rc<LoopInner>) {
         match whom {
             Whom::Handle(node) => node.io(events),
             Whom::Gone => lp.counters.stale(),
-            Whom::Loop(target) => {
-                lp.chores.add_errand();
-                do_errand(lp, &target);
-            }
+            Whom::Loop(target) => do_errand(lp, &target),
         }
     }
 }
@@ -444,6 +445,8 @@ fn dispatch(lp: &Rc<LoopInner>) {
 /// Does what an event asks for that is for none of the handles.
 #[inline(never)]
 fn do_errand(lp: &Rc<LoopInner>, target: &Target) {
+    let had_others = lp.chores.has_errands();
+    lp.chores.add_errand();
     match target {
         Target::Wake => {
             lp.asyncs.collect();
@@ -451,6 +454,10 @@ fn do_errand(lp: &Rc<LoopInner>, target: &Target) {
             lp.works.collect();
             lp.asyncs.call_woken(lp);
             lp.works.call_done(lp);
+            // A wake-up and its callback are most often all there is.
+            if !had_others && !has_errands_left(lp) {
+                lp.chores.clear_errands();
+            }
         }
         Target::Ring => {
             lp.works.collect_ring();

@@ -76,7 +76,7 @@ pub(super) fn hand_over(orphans: Vec<Orphan>) {
     if orphans.is_empty() {
         return;
     }
-    EVER.store(true, Ordering::Relaxed);
+    EVER.store(true, Ordering::Release);
     let mut state = state();
     state.list.extend(orphans);
     find_somebody(&mut state);
@@ -169,6 +169,10 @@ impl Drop for Enlisted {
 
 /// What is on the list, for a loop to look after. Empty when the thread has it in hand.
 pub(super) fn take() -> Vec<Orphan> {
+    // Every loop that is woken comes here; the lock would go from processor to processor.
+    if !EVER.load(Ordering::Acquire) {
+        return Vec::new();
+    }
     let mut state = state();
     if state.thread.is_some() { Vec::new() } else { std::mem::take(&mut state.list) }
 }

@@ -190,7 +190,9 @@ pub(super) fn stop(node: &Rc<StreamNode>) {
 pub(super) fn ready(node: &Rc<StreamNode>, hung_up: bool) {
     // A flag of the stream and not of this call: a callback may put another descriptor in, which
     // was not hung up.
-    node.put(Flags::HUNG_UP, hung_up);
+    if hung_up != node.has(Flags::HUNG_UP) {
+        node.put(Flags::HUNG_UP, hung_up);
+    }
     if !node.has(Flags::READING) {
         return;
     }

@@ -52,6 +52,7 @@ mod tests;
 
 use std::collections::{HashSet, VecDeque};
 use std::ptr;
+use std::sync::atomic::AtomicBool as StdAtomicBool;
 
 #[cfg(all(loom, test))]
 use loom::sync::{
@@ -80,7 +81,11 @@ fn no_more() -> *mut Node {
 /// The loop's end: its eventfd and the stack of entries that were sent to. Dropped, it is closed:
 /// the stack and the entries on it refer to each other and would otherwise never be freed.
 #[derive(Debug)]
-pub(crate) struct WakeList(Arc<Shared>);
+pub(crate) struct WakeList {
+    shared: Arc<Shared>,
+    /// Only the loop's side closes the list, and only it asks.
+    closed: StdAtomicBool,
+}
 
 /// Wakes the loop without an entry, from any thread. It keeps nothing alive but the eventfd.
 #[derive(Clone, Debug)]
@@ -116,12 +121,13 @@ impl WakeList {
     /// An empty list with an eventfd of its own.
     pub(crate) fn new() -> Result<WakeList> {
         let head = AtomicPtr::new(ptr::null_mut());
-        Ok(WakeList(Arc::new(Shared { bell: Bell::new()?, head })))
+        let shared = Arc::new(Shared { bell: Bell::new()?, head });
+        Ok(WakeList { shared, closed: StdAtomicBool::new(false) })
     }
 
     /// The eventfd, readable while there is something to drain.
     pub(crate) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.bell.fd()
+        self.shared.bell.fd()
     }
 
     /// A new sender whose wake-ups the loop will know by `key`.
@@ -130,25 +136,28 @@ impl WakeList {
             state: AtomicU8::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
             key,
-            list: Arc::clone(&self.0),
+            list: Arc::clone(&self.shared),
         }))
     }
 
     /// For threads that have to wake the loop without an entry.
     pub(crate) fn waker(&self) -> Waker {
-        Waker(Arc::clone(&self.0))
+        Waker(Arc::clone(&self.shared))
     }
 
     /// Empties the eventfd and moves what was sent to the end of `ready`, in the order sent.
     pub(crate) fn drain(&self, ready: &mut Ready) {
-        self.0.bell.silence();
+        self.shared.bell.silence();
         self.take(ready);
     }
 
     /// Moves what was sent to the end of `ready`, in the order sent: for who watches the eventfd
     /// edge-triggered and has just been given an edge.
     pub(crate) fn take(&self, ready: &mut Ready) {
-        self.0.take(ptr::null_mut(), ready);
+        // After `close` the mark of it stays.
+        if !self.closed.load(std::sync::atomic::Ordering::Relaxed) {
+            self.shared.take(ptr::null_mut(), ready);
+        }
     }
 
     /// The loop is gone: what is on the stack is released and later sends fail with `EINVAL`.
@@ -157,14 +166,16 @@ impl WakeList {
     /// with that one and say `Ok`; to be told for certain, close the entry first.
     pub(crate) fn close(&self) {
         let mut rest = Ready::default();
-        self.0.take(no_more(), &mut rest);
+        if !self.closed.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            self.shared.take(no_more(), &mut rest);
+        }
     }
 
     /// In a forked child: a new eventfd under the same number, readable at once, because a thread
     /// of the parent may have been between its push and its ring. What is pending stays so.
     pub(crate) fn after_fork(&self) -> Result<()> {
-        self.0.bell.renew()?;
-        self.0.bell.ring();
+        self.shared.bell.renew()?;
+        self.shared.bell.ring();
         Ok(())
     }
 
@@ -183,7 +194,7 @@ impl WakeList {
             .into_iter()
             .filter(|entry| entry.0.state.load(Ordering::Acquire) == PENDING)
             .collect();
-        self.0.take(ptr::null_mut(), ready);
+        self.take(ready);
         let listed: HashSet<*const Node> = ready.0.iter().map(|node| &raw const **node).collect();
         for entry in pending {
             if !listed.contains(&(&raw const *entry.0)) {
@@ -209,11 +220,8 @@ impl Waker {
 impl Shared {
     /// Takes the whole stack, leaves `instead`, and appends the nodes to `ready`, oldest first.
     fn take(&self, instead: *mut Node, ready: &mut Ready) {
-        // After `close` the mark stays: it may be overwritten by itself only.
-        let mut node = match self.head.load(Ordering::Relaxed) {
-            head if head == no_more() => return,
-            _ => self.head.swap(instead, Ordering::AcqRel),
-        };
+        // Without a look first, which would be a trip of its own to the processor that was last.
+        let mut node = self.head.swap(instead, Ordering::AcqRel);
         let before = ready.0.len();
         while !node.is_null() {
             // SAFETY: the stack owned this reference, made by `into_raw` in `push`, and the swap
@@ -249,7 +257,8 @@ impl WakeEntry {
     fn push(&self) -> Result<()> {
         let list = &*self.0.list;
         let node = Arc::into_raw(Arc::clone(&self.0)).cast_mut();
-        let mut head = list.head.load(Ordering::Relaxed);
+        // Mostly so; to look first would be a trip of its own to the processor that was last.
+        let mut head = ptr::null_mut();
         loop {
             if head == no_more() {
                 self.close();

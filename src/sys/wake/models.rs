@@ -11,7 +11,7 @@ use super::{Ready, WakeList};
 
 /// As the loop does: drains for as long as its poll says that the bell was rung.
 fn poll(list: &WakeList, ready: &mut Ready, seen: &mut Vec<u64>) {
-    while list.0.bell.is_rung() {
+    while list.shared.bell.is_rung() {
         list.drain(ready);
         while let Some(key) = ready.next() {
             seen.push(key);
@@ -58,7 +58,7 @@ fn what_was_written_before_a_send_is_seen_by_a_later_callback() {
         let mut ready = Ready::default();
         let mut sum = 0;
         let mut callbacks = |list: &WakeList| {
-            while list.0.bell.is_rung() {
+            while list.shared.bell.is_rung() {
                 list.drain(&mut ready);
                 while ready.next().is_some() {
                     sum = written.iter().map(|w| w.load(Ordering::Relaxed)).sum();

@@ -106,7 +106,7 @@ fn closing_the_list_releases_what_is_pending_and_refuses_sends() {
     assert_eq!(idle.send(), Err(Error::EINVAL));
     assert_eq!(idle.send(), Err(Error::EINVAL));
     assert!(keys(&list, &mut Ready::default()).is_empty());
-    let shared = Arc::downgrade(&list.0);
+    let shared = Arc::downgrade(&list.shared);
     drop(list);
     assert!(shared.upgrade().is_some(), "the eventfd outlives the loop for its senders");
     drop((pending, idle));
@@ -116,7 +116,7 @@ fn closing_the_list_releases_what_is_pending_and_refuses_sends() {
 #[test]
 fn dropping_the_list_with_sends_pending_frees_everything() {
     let list = WakeList::new().unwrap();
-    let shared = Arc::downgrade(&list.0);
+    let shared = Arc::downgrade(&list.shared);
     let (entry, forgotten) = (list.entry(1), list.entry(2));
     entry.send().unwrap();
     forgotten.send().unwrap();
