@@ -10,6 +10,7 @@ mod inner;
 mod keep_alive;
 mod metrics;
 mod options;
+mod polling;
 mod queue;
 mod run;
 mod timers;

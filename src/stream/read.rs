@@ -244,18 +244,27 @@ fn read_once(node: &Rc<StreamNode>) -> Left {
     let mut buffer = lp.take_buffer();
     let size = buffer.len();
     let read = node.read(&mut buffer);
-    let left = Left::after(&read, size);
-    settle(node, &read);
-    if left != Left::Nothing {
-        let event = match read {
-            Ok(0) => Read::Eof,
-            Ok(n) => Read::Data(&buffer[..n.min(size)]),
-            Err(error) => Read::Error(error),
-        };
-        call(node, |reader| reader.tell(node, event));
-    }
+    let Ok(n @ 1..) = read else {
+        lp.put_buffer(buffer);
+        return without_bytes(node, read);
+    };
+    lp.counters.callback();
+    call(node, |reader| reader.tell(node, Read::Data(&buffer[..n.min(size)])));
     lp.put_buffer(buffer);
-    left
+    if n < size { Left::Little } else { Left::Perhaps }
+}
+
+/// A read that has brought nothing: what there is to tell, is told.
+#[inline(never)]
+fn without_bytes(node: &Rc<StreamNode>, read: Result<usize>) -> Left {
+    let event = match read {
+        Err(Error::EAGAIN) => return Left::Nothing,
+        Err(error) => Read::Error(error),
+        Ok(_) => Read::Eof,
+    };
+    settle(node, &read);
+    call(node, |reader| reader.tell(node, event));
+    Left::Over
 }
 
 #[inline(never)]
