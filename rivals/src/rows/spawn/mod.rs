@@ -79,7 +79,12 @@ fn with_everyone(
     attributes: Attributes,
     run: impl Fn(&mut dyn Spawner, u64) + Copy + 'static,
 ) -> Row {
-    for who in Who::SPAWNERS.into_iter().filter(|who| spawner::can(*who, attributes)) {
+    // What waiting by pidfds costs by itself.
+    let bare = attributes.none().then_some(Who::PidfdFloor);
+    for who in Who::SPAWNERS.into_iter().chain(bare) {
+        if !spawner::can(who, attributes) {
+            continue;
+        }
         row = row.entry(who, move || {
             let program = Rc::new(crate::floor::Program::that(Does::Exit).expect("a program"));
             let mut spawner = spawner(who, &[What { program, attributes }]);
