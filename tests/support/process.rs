@@ -257,6 +257,8 @@ impl Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("blacklight-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
+        // One that was killed, of the same number, may have left it.
+        let _none = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         Scratch(path.canonicalize().unwrap())
     }

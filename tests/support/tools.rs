@@ -92,7 +92,10 @@ impl TempPath {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("blacklight-{}-{number}", std::process::id());
-        TempPath(std::env::temp_dir().join(name))
+        let path = std::env::temp_dir().join(name);
+        // One that was killed, of the same number, may have left it.
+        let _none = std::fs::remove_file(&path);
+        TempPath(path)
     }
 
     pub fn path(&self) -> &Path {

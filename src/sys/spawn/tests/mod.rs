@@ -103,6 +103,8 @@ struct Scratch(std::path::PathBuf);
 impl Scratch {
     fn new(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("blacklight-{}-{name}", std::process::id()));
+        // One that was killed, of the same number, may have left it.
+        let _none = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         Scratch(path)
     }
