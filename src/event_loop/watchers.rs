@@ -267,13 +267,11 @@ impl Watchers {
         Ok(n)
     }
 
-    /// The next event of the batch and whom it is for.
+    /// The next event of the batch and whom it is for; the caller has asked whether there is one.
     #[inline]
     pub(crate) fn next(&self) -> Option<(Whom, u32)> {
+        debug_assert!(self.has_batch());
         let at = self.position.get();
-        if at >= self.fetched.get() {
-            return None;
-        }
         self.position.set(at + 1);
         let event = self.batch.get()?.get(at)?.get();
         let (key, generation) = (event.token() as u32, (event.token() >> 32) as u32);
