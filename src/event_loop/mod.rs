@@ -102,6 +102,8 @@ impl EventLoop {
         if self.lp.0.is_ours() {
             self.lp.0.watchers.flush();
             self.lp.0.works.flush();
+            self.lp.0.children.let_go(&self.lp.0);
+            self.lp.0.watchers.show();
         }
         (*self.epoll).as_fd()
     }

@@ -53,7 +53,7 @@ fn take_up(lp: &Rc<LoopInner>) {
     }
     dispatch(lp);
     lp.works.flush();
-    lp.children.close_now();
+    lp.children.let_go(lp);
 }
 
 /// After polling: what waits for all events of descriptors.
@@ -86,6 +86,7 @@ fn fetch_the_rest(lp: &Rc<LoopInner>) -> Result<()> {
         if lp.is_halted() {
             break;
         }
+        lp.children.let_go(lp);
         let n = fetch(lp, Some(0))?;
         dispatch(lp);
         if n < BATCH {

@@ -50,7 +50,7 @@ pub(super) fn run(lp: &Rc<LoopInner>, mode: RunMode) -> Result<bool> {
     let mut alive = lp.is_alive();
     if !alive {
         lp.update_time();
-        lp.children.close_now();
+        lp.children.let_go(lp);
     }
     if mode == RunMode::Default && alive && !lp.stop.get() && !lp.is_halted() {
         lp.update_time();
@@ -69,7 +69,7 @@ pub(super) fn run(lp: &Rc<LoopInner>, mode: RunMode) -> Result<bool> {
     if mode == RunMode::Default {
         // The last turn may have left these to a next one.
         lp.update_time();
-        lp.children.close_now();
+        lp.children.let_go(lp);
     }
     lp.stop.set(false);
     Ok(alive)

@@ -85,6 +85,8 @@ pub(crate) struct Watchers {
     fetched: Cell<usize>,
     /// How many batches have been fetched.
     batches: Cell<u64>,
+    /// Somebody outside was given the set to wait on.
+    shown: Cell<bool>,
 }
 
 fn token(key: u32, generation: u32) -> u64 {
@@ -102,12 +104,23 @@ impl Watchers {
             position: Cell::new(0),
             fetched: Cell::new(0),
             batches: Cell::new(0),
+            shown: Cell::new(false),
         })
     }
 
     /// A share in the set; `EBADF` when the loop has been dropped.
     pub(crate) fn epoll(&self) -> Result<Rc<Epoll>> {
         self.epoll.borrow().clone().ok_or(Error::EBADF)
+    }
+
+    /// The set is given to somebody outside, to wait on.
+    pub(crate) fn show(&self) {
+        self.shown.set(true);
+    }
+
+    /// Whether it ever was.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.shown.get()
     }
 
     /// The loop is gone: closes the set.

@@ -25,6 +25,12 @@ use crate::sys::epoll;
 /// A look at children by number is due this many nanoseconds after the last.
 const LOOK_AGAIN_NS: u64 = LOOK_AGAIN * 1_000_000;
 
+/// A pidfd whose child has been waited for, and its watch, which comes before it.
+struct Parting {
+    watcher: WatcherKey,
+    _pidfd: Arc<OwnedFd>,
+}
+
 #[derive(Default)]
 pub(crate) struct Children {
     /// Looked at after SIGCHLD.
@@ -39,23 +45,40 @@ pub(crate) struct Children {
     next_look: Cell<u64>,
     pub(super) spawning: Spawning,
     pub(super) off_loop: RefCell<Option<OffLoop>>,
-    /// The pidfd of the child that was waited for last, to be closed when there is time.
-    parting: RefCell<Option<Arc<OwnedFd>>>,
+    /// The pidfd of the child that was waited for last, to be let go when there is time.
+    parting: RefCell<Option<Parting>>,
     /// Handles whose children the spawner thread is making.
     pub(super) underway: RefCell<HashMap<u64, Rc<ProcessNode>>>,
 }
 
 impl Children {
-    /// Takes a pidfd that is not needed any more, and is not watched. Closing it takes longer than
+    /// Takes a pidfd that is not needed any more, with its watch. To let it go takes longer than
     /// anything else at the end of a child, so that it waits until the exit has been reported and
     /// the loop is about to wait; then it may well be done while the next child starts.
-    pub(super) fn close_later(&self, pidfd: Option<Arc<OwnedFd>>) {
-        drop(self.parting.replace(pidfd));
+    ///
+    /// Only the watch ends at once where somebody else may wait on the loop's set: to them the
+    /// descriptor, readable as it is, would look like work.
+    pub(super) fn let_go_later(
+        &self,
+        lp: &LoopInner,
+        watcher: &Cell<WatcherKey>,
+        pidfd: Option<Arc<OwnedFd>>,
+    ) {
+        self.let_go(lp);
+        if lp.watchers.is_shown() {
+            lp.unwatch(watcher);
+        }
+        let watcher = watcher.replace(WatcherKey::NONE);
+        *self.parting.borrow_mut() = pidfd.map(|pidfd| Parting { watcher, _pidfd: pidfd });
     }
 
-    /// Closes what was to be closed later; whether there was something.
-    pub(crate) fn close_now(&self) -> bool {
-        self.parting.take().is_some()
+    /// Lets go what was to be let go later; whether there was something.
+    pub(crate) fn let_go(&self, lp: &LoopInner) -> bool {
+        let Some(parting) = self.parting.take() else { return false };
+        if !parting.watcher.is_none() {
+            lp.watchers.remove(parting.watcher, lp.is_ours());
+        }
+        true
     }
 
     /// Whether a turn is to come back for something, be it not urgent.
@@ -210,6 +233,7 @@ impl Children {
 
     /// In a forked child: the children are the parent's, and so is the thread that spawns.
     pub(crate) fn after_fork(&self, lp: &LoopInner) {
+        self.let_go(lp);
         let keys: Vec<usize> = self.orphans.borrow().iter().map(|(key, _)| key).collect();
         for key in keys {
             // The set is still the parent's, so nothing is told to the kernel.
@@ -231,6 +255,7 @@ impl Children {
 
     /// The loop is being dropped; its handles have been closed.
     pub(crate) fn discard(&self, lp: &LoopInner) {
+        self.let_go(lp);
         let off_loop = self.off_loop.take();
         let orphans = self.take_orphans(lp);
         if lp.is_ours() {

@@ -63,7 +63,7 @@ impl Command {
         get_ready(lp)?;
         let (spawned, ends) = match self.make(inner) {
             // What is missing may be the descriptor that the child before has left.
-            Err(error) if error.error() == Error::EMFILE && inner.children.close_now() => {
+            Err(error) if error.error() == Error::EMFILE && inner.children.let_go(inner) => {
                 self.make(inner)?
             }
             made => made?,

@@ -119,7 +119,7 @@ impl ProcessNode {
         mut spawned: Spawned,
     ) -> std::result::Result<(), SpawnError> {
         let lp = self.lp();
-        if spawned.pidfd.is_none() && lp.has(Facilities::PIDFD) && lp.children.close_now() {
+        if spawned.pidfd.is_none() && lp.has(Facilities::PIDFD) && lp.children.let_go(lp) {
             // There was no descriptor left for it, and now there is.
             spawned.pidfd = pidfd::open(spawned.pid).ok().map(Arc::new);
         }
@@ -191,7 +191,9 @@ impl ProcessNode {
         self.state.set(State::Ended);
         self.exit.set(exit);
         let lp = self.lp();
-        lp.children.close_later(self.release_process());
+        lp.children.look_away(self);
+        let pidfd = self.pidfd.borrow_mut().take();
+        lp.children.let_go_later(lp, &self.watcher, pidfd);
         if self.is_child.get() {
             owned::remove(self.pid.get());
         }

@@ -344,3 +344,24 @@ fn a_foreign_loop_learns_of_exits_by_descriptor_and_timeout() {
         assert_eq!(text, "the loop is well\n");
     });
 }
+
+#[test]
+fn an_exit_that_was_told_leaves_nothing_for_a_foreign_loop_to_do() {
+    isolated(|| {
+        for shown_before in [true, false] {
+            let lp = new_loop();
+            if !crate::support::process::reaps_by_pidfd(&lp) {
+                return skip("without pidfds the set says nothing of children");
+            }
+            let set = shown_before.then(|| lp.backend_fd().try_clone_to_owned().unwrap());
+            let exits = Exits::new();
+            Command::new("true").spawn(&lp, exits.note()).unwrap();
+            while exits.get().is_empty() {
+                lp.run(RunMode::Once).unwrap();
+            }
+            // The handle was the last; the foreign loop does not ask for the descriptor again.
+            let set = set.unwrap_or_else(|| lp.backend_fd().try_clone_to_owned().unwrap());
+            assert_eq!(poll_for(&set, libc::POLLIN, 0), 0, "shown before: {shown_before}");
+        }
+    });
+}
